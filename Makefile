@@ -1,0 +1,88 @@
+# xderp: the only build file. make help lists the targets; V=1 shows commands; B=dir builds elsewhere.
+B       ?= build
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+CLANG   ?= clang
+SAN     ?=
+PKGS    := libcrypto libssl libsodium jansson
+Q       := $(if $(V),,@)
+SAY     := $(if $(V),@:,@printf '  %-7s %s\n')
+
+WARN    := -std=gnu11 -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Werror
+OPT     ?= -O2 -g
+HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# liburing's static archive carries calls that the shared object of Debian 12 does not export.
+CFLAGS  += $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -U_FORTIFY_SOURCE,$(HARDEN)) \
+           -pthread -D_GNU_SOURCE -Iinclude -Iuserspace -I$(B) $(shell pkg-config --cflags $(PKGS))
+LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
+LDLIBS  += -l:liburing.a $(shell pkg-config --libs $(PKGS)) -lm
+
+ROOMS   := base wire net kern relay admin
+SRC     := $(sort $(foreach r,$(ROOMS),$(wildcard userspace/$(r)/*.c)))
+OBJ     := $(SRC:%.c=$(B)/%.o)
+LIB     := $(B)/libxderp.a
+BINS    := $(B)/xderpd $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench)
+
+.PHONY: all
+all: $(BINS)
+
+$(B)/%.o: %.c Makefile
+	$(SAY) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Rebuilt when the commit changes, so that -version tells the truth.
+$(B)/version.o: FORCE
+	@mkdir -p $(@D)
+	@printf 'extern const char xderp_version[];\nconst char xderp_version[] = "%s";\n' '$(VERSION)' >$(B)/version.c.new
+	@cmp -s $(B)/version.c.new $(B)/version.c || mv $(B)/version.c.new $(B)/version.c
+	@test $@ -nt $(B)/version.c || $(CC) $(CFLAGS) -c -o $@ $(B)/version.c
+FORCE:
+
+$(LIB): $(OBJ) $(B)/version.o
+	$(SAY) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/xderpd: $(B)/userspace/main.o $(LIB)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/xderp-bench: $(patsubst %.c,$(B)/%.o,$(wildcard bench/*.c)) $(LIB)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# --- unit tests: one binary per file, under ASan+UBSan, in a tree of their own
+UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+.PHONY: check unit
+check:
+	$(Q)$(MAKE) --no-print-directory B=build/asan SAN=address,undefined OPT='-O1 -g' unit
+unit: $(UNIT:%=$(B)/unit/%)
+	$(Q)for t in $^; do echo "== $${t##*/}"; $$t || exit 1; done
+
+$(B)/unit/%: tests/unit/%.c $(LIB) $(wildcard tests/lib/*.h)
+	$(SAY) TEST $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+
+# --- fuzzing: clang's libFuzzer over each codec; FUZZ_SECONDS each
+FUZZ_SECONDS ?= 5
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+.PHONY: fuzz fuzzers
+fuzz:
+	$(Q)$(MAKE) --no-print-directory B=build/fuzz CC=$(CLANG) SAN=fuzzer-no-link,address,undefined OPT='-O1 -g' fuzzers
+fuzzers: $(FUZZERS:%=$(B)/%)
+	$(Q)for f in $(FUZZERS); do echo "== $$f, $(FUZZ_SECONDS) s"; mkdir -p $(B)/corpus/$$f; \
+	  $(B)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
+	    $(B)/corpus/$$f $(wildcard tests/fuzz/seeds/) || exit 1; done
+$(B)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
+	$(SAY) FUZZ $@
+	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All settings, parsed once, then const and passed down. */
+#ifndef XDERP_CONFIG_H
+#define XDERP_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/key.h"
+#include "base/log.h"
+#include "net/io.h"
+
+enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
+
+struct config {
+	/* derper's flags */
+	const char *addr;		/* -a */
+	int http_port;			/* -http-port; -1: off */
+	bool stun;
+	uint16_t stun_port;
+	const char *key_path;		/* -c */
+	enum config_certmode certmode;
+	const char *certdir;
+	const char *hostname;
+	bool derp;
+	const char *home;		/* "", "blank" or a URL */
+	const char *mesh_psk_file;	/* "" if none */
+	double accept_limit;		/* new connections per second; INFINITY: none */
+	double accept_burst;
+	uint64_t keepalive_ns;		/* -tcp-keepalive-time */
+	uint64_t user_timeout_ns;	/* -tcp-user-timeout */
+	uint64_t write_timeout_ns;	/* -tcp-write-timeout; 0: none */
+	bool dev;
+
+	/* ours */
+	unsigned int shards;		/* --shards; 0 on the command line means one per usable core, resolved here */
+	enum io_engine io;		/* --io=auto|uring|epoll */
+	unsigned int queue_depth;	/* --send-queue-depth, TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH; packets per queue */
+	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
+	unsigned int max_conns;		/* --max-connections, all shards together */
+	unsigned int max_handshakes;	/* --max-handshakes: connections not logged in, all shards together */
+	unsigned int max_conns_per_key;	/* --max-connections-per-key */
+	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
+	uint64_t drain_timeout_ns;	/* --drain-timeout */
+	unsigned int notsent_lowat;	/* --notsent-lowat */
+	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
+	enum log_level log_level;	/* --log-level */
+	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */
+	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */
+	const char *debug_key_path;	/* TS_DEBUG_KEY_PATH, may be "" */
+
+	/* resolved */
+	bool tls;			/* the main listener speaks TLS: port 443 or -certmode manual */
+	struct key private_key;		/* secret */
+	struct key public_key;
+	bool has_mesh_key;
+	struct key mesh_key;		/* secret */
+};
+
+/* Parse argv and environment into *ret. Returns 0: run; 1: -help or -version was answered on stdout, exit 0; -EINVAL: a
+ * sentence per fault on stderr naming the flag, the value and what is allowed, exit 2. */
+int config_parse(struct config *ret, int argc, char **argv);
+
+/* After parsing: read or create the key file, read the mesh key. -errno and a sentence in err. */
+int config_load_keys(struct config *cfg, char *err, size_t errlen);
+
+/* Wipe secrets, free strings. */
+void config_done(struct config *cfg);
+
+extern const char xderp_version[];
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Size-class allocator of one shard, not thread-safe. Blocks come from chunks that are mapped on
+ * demand and never given back while the shard lives; a byte limit bounds them all together. Freed
+ * blocks are reused last-in first-out (cache-warm) and poisoned for AddressSanitizer. */
+#ifndef XDERP_SLAB_H
+#define XDERP_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLAB_CLASSES	13
+
+struct slab {
+	struct slab_class {
+		void *free;		/* linked through the first word of each block */
+		uint32_t nfree;
+	} classes[SLAB_CLASSES];
+	struct slab_chunk *chunks;	/* owned */
+	uint64_t mapped, limit;		/* bytes of chunks; what they may grow to */
+	uint64_t used;			/* bytes of blocks given out */
+	uint64_t exhausted;		/* allocations refused because of limit */
+};
+
+void slab_init(struct slab *s, uint64_t limit_bytes);
+void slab_done(struct slab *s);
+
+/* Returns a block of at least size bytes and its class in *cls, or NULL: limit reached, or size
+ * above SLAB_MAX. The caller keeps cls and gives it back to slab_free. */
+#define SLAB_MAX	(264U * 1024)
+void *slab_alloc(struct slab *s, size_t size, uint8_t *cls);
+void slab_free(struct slab *s, void *block, uint8_t cls);
+size_t slab_class_size(uint8_t cls);
+
+#endif

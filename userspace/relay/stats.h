@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Counters of one shard: written by its own thread only, read by any (relaxed atomics: a plain add
+ * on every machine that matters). One list each, from which metrics, debug pages and docs follow. */
+#ifndef XDERP_STATS_H
+#define XDERP_STATS_H
+
+#include <stdint.h>
+
+/* Why a packet was not delivered. X(enum suffix, label). The first seven are derper's. */
+#define DROP_REASONS(X)						\
+	X(UNKNOWN_DEST,		"unknown_dest")			\
+	X(UNKNOWN_DEST_ON_FWD,	"unknown_dest_on_fwd")		\
+	X(GONE_DISCONNECTED,	"gone_disconnected")		\
+	X(QUEUE_HEAD,		"queue_head")			\
+	X(QUEUE_TAIL,		"queue_tail")			\
+	X(WRITE_ERROR,		"write_error")			\
+	X(DUP_CLIENT,		"dup_client")			\
+	X(QUEUE_MEMORY,		"queue_memory")			\
+	X(CROSS_FULL,		"cross_full")
+
+enum drop_reason {
+#define X(id, label) DROP_##id,
+	DROP_REASONS(X)
+#undef X
+	DROP_REASON_NR
+};
+#define DROP_DERPER_NR	7	/* the first so many exist in derper too */
+
+enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
+
+/* Why a connection was closed or refused. X(enum suffix, label, help). */
+#define CLOSE_REASONS(X)								\
+	X(EOF,			"eof", "the peer closed")				\
+	X(RESET,		"reset", "socket error, keepalive or TCP user timeout")	\
+	X(DONE,			"done", "HTTP answer sent")				\
+	X(WRITE_TIMEOUT,	"write_timeout", "did not take a frame in time")	\
+	X(HANDSHAKE_TIMEOUT,	"handshake_timeout", "TLS handshake not done in time")	\
+	X(HTTP_TIMEOUT,		"http_timeout", "no whole request in time, or idle")	\
+	X(LOGIN_TIMEOUT,	"login_timeout", "no ClientInfo in time")		\
+	X(TLS_ERROR,		"tls_error", "TLS handshake or record failed")		\
+	X(TLS_HTTP,		"tls_http", "plain HTTP on the TLS port")		\
+	X(HTTP_ERROR,		"http_error", "malformed HTTP request")			\
+	X(BAD_FRAME_LENGTH,	"bad_frame_length", "frame length outside its limits")	\
+	X(NOT_PERMITTED,	"not_permitted", "frame the sender has no right to")	\
+	X(LOGIN_REFUSED,	"login_refused", "ClientInfo did not open or parse")	\
+	X(SKIP_LIMIT,		"skip_limit", "unknown frame longer than the limit")	\
+	X(CLOSE_PEER,		"close_peer", "a mesh client asked for it")		\
+	X(KEY_LIMIT,		"key_limit", "too many connections of one key")		\
+	X(CONN_LIMIT,		"conn_limit", "connection table full")			\
+	X(HANDSHAKE_LIMIT,	"handshake_limit", "too many connections not logged in")	\
+	X(ACCEPT_LIMIT,		"accept_limit", "accept rate limit")			\
+	X(MESH_OVERFLOW,	"mesh_overflow", "watcher did not keep up with updates")	\
+	X(NO_MEMORY,		"no_memory", "shard's memory limit")			\
+	X(DRAIN,		"drain", "shutting down")
+
+enum close_reason {
+#define X(id, label, help) CLOSE_##id,
+	CLOSE_REASONS(X)
+#undef X
+	CLOSE_REASON_NR
+};
+
+/* Plain counters. X(field, help). */
+#define SHARD_COUNTERS(X)								\
+	X(accepts,		"DERP upgrades")					\
+	X(tcp_accepted,		"TCP connections accepted")				\
+	X(tls_handshakes,	"TLS handshakes finished")				\
+	X(tls12,		"TLS 1.2 requests")				\
+	X(tls13,		"TLS 1.3 requests")				\
+	X(http_requests,	"HTTP requests answered or upgraded")			\
+	X(fast_starts,		"upgrades with Derp-Fast-Start")			\
+	X(logins,		"logins accepted")					\
+	X(packets_received,	"SendPacket frames received")				\
+	X(bytes_received,	"payload bytes of them")				\
+	X(packets_received_disco, "disco packets among them")				\
+	X(packets_received_other, "other packets among them")				\
+	X(packets_forwarded_in,	"ForwardPacket frames received")			\
+	X(bytes_forwarded_in,	"payload bytes of them")				\
+	X(packets_sent,		"RecvPacket frames handed to a transport whole")	\
+	X(bytes_sent,		"payload bytes of them")				\
+	X(packets_cross_out,	"packets handed to another shard")			\
+	X(packets_cross_in,	"packets taken from another shard")			\
+	X(gone_disconnected_frames, "PeerGone(disconnected) frames sent")		\
+	X(gone_not_here_frames,	"PeerGone(not here) frames sent")			\
+	X(gone_not_here_limited, "PeerGone(not here) held back by the per-client limit")	\
+	X(gone_subscriptions_refused, "PeerGone subscriptions over the limit")		\
+	X(got_ping,		"Ping frames received")				\
+	X(sent_pong,		"Pong frames sent")					\
+	X(pong_coalesced,	"Pings that found a Pong waiting")			\
+	X(keep_alives,		"KeepAlive frames sent")				\
+	X(unknown_frames,	"frames of types the server ignores")			\
+	X(unknown_frame_bytes,	"body bytes of them")					\
+	X(home_moves_in,	"clients that made this their home later than 5 s after login")	\
+	X(home_moves_out,	"clients that left it as home later than 5 s after login")	\
+	X(dup_client_conns,	"connections that found their key already connected")	\
+	X(write_timeouts,	"clients closed because they took no frame in time")	\
+	X(zero_key_logins,	"logins with the all-zero key, refused")		\
+	X(sends,		"gathered sends")					\
+	X(sends_short,		"gathered sends the socket did not take whole")		\
+	X(turns,		"turns of the event loop")				\
+	X(events,		"completions handled")					\
+	X(wakes_sent,		"wake-ups of other shards")				\
+	X(starved,		"receives that found no buffer")			\
+	X(frames_reassembled,	"frames torn across reads")				\
+	X(stun_success,		"STUN requests answered")				\
+	X(stun_not_stun,	"UDP packets that were no valid request")		\
+	X(stun_read_error,	"UDP receive errors")					\
+	X(stun_write_error,	"UDP send errors")					\
+	X(stun_ipv4,		"STUN answers to IPv4 clients")				\
+	X(stun_ipv6,		"STUN answers to IPv6 clients")
+
+/* Gauges: go up and down, on the shard that owns the connection. X(field, help). */
+#define SHARD_GAUGES(X)									\
+	X(conns,		"open connections of any kind")				\
+	X(conns_unauth,		"of them not logged in")				\
+	X(derp_conns,		"DERP connections logged in")				\
+	X(home_conns,		"of them with this relay as home")			\
+	X(not_ideal_conns,	"of them with Ideal-Node")				\
+	X(mesh_conns,		"of them with the mesh key")				\
+	X(watchers,		"of them watching")					\
+	X(packets_queued,	"packets waiting in send queues and shard rings' readers")	\
+	X(tls12_active,		"TLS 1.2 connections")					\
+	X(tls13_active,		"TLS 1.3 connections")					\
+	X(gone_subscriptions,	"PeerGone subscriptions held")				\
+	X(queue_memory_used,	"bytes of packets, frames under assembly and ciphertext held")
+
+struct shard_stats {
+#define X(field, help) uint64_t field;
+	SHARD_COUNTERS(X)
+#undef X
+#define X(field, help) uint64_t field;
+	SHARD_GAUGES(X)
+#undef X
+	uint64_t packets_dropped[DROP_REASON_NR][KIND_NR];
+	uint64_t bytes_dropped[DROP_REASON_NR][KIND_NR];
+	uint64_t closed[CLOSE_REASON_NR];
+	uint64_t login_refused[8];		/* by enum login_refusal */
+	uint64_t avg_queue_us;			/* moving average, factor 0.1 */
+};
+
+#define STAT_ADD(st, field, n) \
+	__atomic_store_n(&(st)->field, (st)->field + (uint64_t)(n), __ATOMIC_RELAXED)
+#define STAT_INC(st, field)	STAT_ADD(st, field, 1)
+#define STAT_DEC(st, field)	STAT_ADD(st, field, -1)
+#define STAT_SET(st, field, v)	__atomic_store_n(&(st)->field, (uint64_t)(v), __ATOMIC_RELAXED)
+
+/* Add all fields of from (another thread's, live) to *sum. struct shard_stats is an array of u64. */
+static inline void stats_add(struct shard_stats *sum, const struct shard_stats *from)
+{
+	uint64_t *d = (uint64_t *)sum;
+	const uint64_t *s = (const uint64_t *)from;
+
+	for (unsigned int i = 0; i < sizeof(*sum) / sizeof(uint64_t); i++)
+		d[i] += __atomic_load_n(&s[i], __ATOMIC_RELAXED);
+}
+
+/* Facts about the whole relay that are not sums over shards. */
+struct relay_totals {
+	uint64_t clients_local;		/* distinct keys connected here */
+	uint64_t dup_client_keys;	/* keys with more than one connection */
+	uint64_t dup_client_conns;	/* connections of those keys */
+};
+
+#endif
