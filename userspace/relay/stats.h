@@ -138,6 +138,9 @@ struct shard_stats {
 	uint64_t avg_queue_us;			/* moving average, factor 0.1 */
 };
 
+const char *drop_reason_name(enum drop_reason r);
+const char *close_reason_name(enum close_reason r);
+
 #define STAT_ADD(st, field, n) \
 	__atomic_store_n(&(st)->field, (st)->field + (uint64_t)(n), __ATOMIC_RELAXED)
 #define STAT_INC(st, field)	STAT_ADD(st, field, 1)

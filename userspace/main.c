@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* xderpd: the order in which it comes up and goes down, nothing else. */
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "admin/config.h"
+#include "base/log.h"
+#include "relay/relay.h"
+
+/* Each connection is a descriptor: take all we are allowed, and say when that is less than the limits promise. */
+static void raise_file_limit(const struct config *cfg)
+{
+	struct rlimit rl;
+	rlim_t want = cfg->max_conns + 256UL;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl))
+		return;
+	if (rl.rlim_cur < want) {
+		rl.rlim_cur = rl.rlim_max > want ? want : rl.rlim_max;
+		if (rl.rlim_max < want) {
+			struct rlimit higher = { want, want };
+
+			if (!setrlimit(RLIMIT_NOFILE, &higher))
+				return;
+		}
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+	if (rl.rlim_cur < want)
+		log_event(LOG_LEVEL_WARN, "file_limit", "descriptors=%llu wanted=%llu fix=%s",
+			  (unsigned long long)rl.rlim_cur, (unsigned long long)want,
+			  "raise LimitNOFILE (ulimit -n) or lower --max-connections");
+}
+
+/* Signals come to the main thread through a descriptor; shards inherit the mask and see none. */
+static int block_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
+		return -errno;
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static void wait_for_end(int sigfd)
+{
+	struct signalfd_siginfo si;
+
+	while (read(sigfd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo != SIGHUP) {
+			log_event(LOG_LEVEL_INFO, "draining", "signal=%s", strsignal((int)si.ssi_signo));
+			return;
+		}
+		log_event(LOG_LEVEL_INFO, "reload", "result=%s", "nothing to reload yet");
+	}
+}
+
+static int fail(const char *err)
+{
+	log_event(LOG_LEVEL_ERROR, "start_failed", "error=%s", err);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct config cfg;
+	struct relay *relay = NULL;
+	char err[512];
+	int r, sigfd;
+
+	r = config_parse(&cfg, argc, argv);
+	if (r)
+		return r > 0 ? 0 : 2;
+	log_set_level(cfg.log_level);
+	if (sodium_init() < 0)
+		return fail("libsodium does not start");
+	sigfd = block_signals();
+	if (sigfd < 0)
+		return fail("no signalfd");
+	if (config_load_keys(&cfg, err, sizeof(err)))
+		return fail(err);
+	raise_file_limit(&cfg);
+	if (relay_new(&relay, &cfg, err, sizeof(err)) || relay_start(relay, err, sizeof(err)))
+		return fail(err);
+	relay_log_ready(relay);
+
+	wait_for_end(sigfd);
+
+	relay_drain(relay);
+	relay_join(relay);
+	log_event(LOG_LEVEL_INFO, "stopped", "version=%s", xderp_version);
+	relay_free(relay);
+	config_done(&cfg);
+	close(sigfd);
+	return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What lies between a connection's plaintext and its socket. The relay sees only this: received bytes
+ * go in and plaintext comes out at a sink; plaintext to send is sealed into an out buffer, or, where there
+ * is nothing to seal, goes to the socket from where it lies. One shard's thread only. */
+#ifndef XDERP_TRANSPORT_H
+#define XDERP_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/slab.h"
+#include "net/rbuf.h"
+#include "net/tls.h"
+
+/* Bytes for the socket, from a slab, held only while there are any. */
+struct outbuf {
+	struct tls_out o;	/* first: tls calls grow() with it */
+	struct slab *mem;
+	uint32_t off;		/* bytes the kernel took */
+	uint8_t cls;
+};
+
+void outbuf_init(struct outbuf *b, struct slab *mem);
+void outbuf_done(struct outbuf *b);
+int outbuf_put(struct outbuf *b, const void *p, size_t n);
+/* The kernel took n more bytes; an empty buffer gives its memory back. */
+void outbuf_consume(struct outbuf *b, size_t n);
+
+static inline size_t outbuf_len(const struct outbuf *b)
+{
+	return b->o.len - b->off;
+}
+
+enum transport_kind { TRANSPORT_PLAIN, TRANSPORT_TLS };
+
+struct transport {
+	enum transport_kind kind;
+	struct tls *tls;	/* owned; NULL for plain */
+	bool ready;		/* handshake done, or none needed */
+};
+
+/* -ENOMEM. ctx NULL means plain. */
+int transport_init(struct transport *t, struct tls_ctx *ctx);
+void transport_done(struct transport *t);
+
+/* Takes n bytes of plaintext at p, which lie in b; may keep them by taking references to b. Returns
+ * false to stop: the connection was closed, t may be gone. */
+typedef bool (*transport_sink)(void *ctx, struct rbuf *b, uint8_t *p, size_t n);
+
+/* n received bytes at b->data. Returns 0; 1: the peer closed its side in order (close_notify); -EPROTO: the stream is
+ * broken (an alert may be in out); -ENOMEM; -ECANCELED: sink said stop. Handshake answers go to out. */
+int transport_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,
+		    transport_sink sink, void *ctx);
+
+/* Must what is sent be sealed into out first? If not, iovecs go to the socket as they are. */
+static inline bool transport_seals(const struct transport *t)
+{
+	return t->kind != TRANSPORT_PLAIN;
+}
+
+/* Seal all of iov into out, or copy it there if plain. -ENOMEM, -EPROTO: nothing usable. */
+int transport_seal(struct transport *t, const struct iovec *iov, unsigned int n, struct outbuf *out);
+
+/* What the protocol says last (close_notify) goes to out. */
+void transport_shutdown(struct transport *t, struct outbuf *out);
+
+#endif

@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/listen.h"
+#include "relay/probe.h"
+#include "relay/sendq.h"
+#include "relay/shard.h"
+
+#define HANDSHAKE_NS	(10 * NS_PER_S)
+#define FIRST_BYTE_NS	(10 * NS_PER_S)	/* a silent connection is nobody's */
+#define LOGIN_NS	(10 * NS_PER_S)
+#define LINGER_NS	(500 * NS_PER_MS)
+#define KEEPALIVE_NS	(60 * NS_PER_S)
+#define KEEPALIVE_JITTER_MS	5000
+#define MESH_WRITE_NS	(30 * NS_PER_S)
+
+/* A send under way: what the kernel reads until its event. */
+struct sendop {
+	struct msghdr msg;
+	uint8_t slab_class;
+	struct iovec iov[];
+};
+
+struct conn_id conn_id(const struct conn *c)
+{
+	return (struct conn_id){ .shard = c->shard->id, .slot = c->slot, .gen = c->gen };
+}
+
+static struct io_tag tag(const struct conn *c)
+{
+	return (struct io_tag){ .slot = c->slot, .gen = c->gen };
+}
+
+static void arm_recv(struct conn *c)
+{
+	c->receiving = true;
+	c->inflight++;
+	io_recv(c->shard->io, c->fd, tag(c));
+}
+
+void conn_rearm(struct conn *c)
+{
+	list_remove(&c->starved);
+	if (c->state != CONN_DEAD && !c->receiving && !c->eof)
+		arm_recv(c);
+}
+
+static bool is_unauth(enum conn_state s)
+{
+	return s == CONN_HANDSHAKE || s == CONN_HTTP || s == CONN_EXPECT_CLIENT_INFO;
+}
+
+static void enter(struct conn *c, enum conn_state next, uint64_t timeout_ns)
+{
+	struct shard *s = c->shard;
+
+	if (is_unauth(c->state) && !is_unauth(next))
+		STAT_DEC(&s->stats, conns_unauth);
+	if (!is_unauth(c->state) && is_unauth(next))
+		STAT_INC(&s->stats, conns_unauth);
+	c->state = (uint8_t)next;
+	if (timeout_ns)
+		timer_arm(&s->wheel, &c->deadline, s->now_ns + timeout_ns);
+	else
+		timer_disarm(&s->wheel, &c->deadline);
+}
+
+void conn_enter_http(struct conn *c, uint64_t timeout_ns)
+{
+	enter(c, CONN_HTTP, timeout_ns);
+}
+
+void conn_enter_client_info(struct conn *c)
+{
+	enter(c, CONN_EXPECT_CLIENT_INFO, LOGIN_NS);
+}
+
+static uint64_t keepalive_ns(void)
+{
+	return KEEPALIVE_NS + randombytes_uniform(KEEPALIVE_JITTER_MS) * NS_PER_MS;
+}
+
+void conn_enter_relaying(struct conn *c, struct peer *p)
+{
+	c->peer = p;
+	enter(c, CONN_RELAYING, keepalive_ns());
+}
+
+static void on_deadline(struct timer *t, void *ctx)
+{
+	struct conn *c = container_of(t, struct conn, deadline);
+	uint8_t frame[FRAME_KEEP_ALIVE_LEN];
+
+	(void)ctx;
+	switch (c->state) {
+	case CONN_HANDSHAKE:
+		conn_close(c, CLOSE_HANDSHAKE_TIMEOUT);
+		break;
+	case CONN_HTTP:
+		conn_close(c, CLOSE_HTTP_TIMEOUT);
+		break;
+	case CONN_EXPECT_CLIENT_INFO:
+		conn_close(c, CLOSE_LOGIN_TIMEOUT);
+		break;
+	case CONN_RELAYING:
+		frame_keep_alive(frame);
+		if (sendq_control(c, frame, sizeof(frame)))
+			STAT_INC(&c->shard->stats, keep_alives);
+		timer_arm(&c->shard->wheel, &c->deadline, c->shard->now_ns + keepalive_ns());
+		break;
+	case CONN_CLOSING:
+		conn_close(c, c->finish_reason);
+		break;
+	}
+}
+
+/* Unsent bytes of a peer that takes none would stay in the kernel for TCP's own long patience. */
+static void on_write_timeout(struct timer *t, void *ctx)
+{
+	struct conn *c = container_of(t, struct conn, write_timer);
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)ctx;
+	STAT_INC(&c->shard->stats, write_timeouts);
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	conn_close(c, CLOSE_WRITE_TIMEOUT);
+}
+
+static uint64_t write_timeout_ns(const struct conn *c)
+{
+	return conn_is_mesh(c) ? MESH_WRITE_NS : c->shard->cfg->write_timeout_ns;
+}
+
+/* Refused before it cost us a slot. */
+static void refuse(struct shard *s, int fd, enum close_reason why)
+{
+	STAT_INC(&s->stats, closed[why]);
+	PROBE_CLOSE(why, UINT32_MAX, s->id);
+	log_limited(LOG_LEVEL_WARN, "connection_refused", "reason=%s shard=%u", close_reason_name(why), s->id);
+	close(fd);
+}
+
+static bool admit(struct shard *s, int fd, bool main_port)
+{
+	const struct config *cfg = s->cfg;
+
+	/* derper limits the TLS listener only. */
+	if (main_port && cfg->tls && cfg->accept_limit < 1e15 &&
+	    !bucket_take(&s->accept, cfg->accept_limit / s->relay->nshards,
+			 max_of(cfg->accept_burst / s->relay->nshards, 1.0), s->now_ns)) {
+		refuse(s, fd, CLOSE_ACCEPT_LIMIT);
+		return false;
+	}
+	if (s->stats.conns_unauth >= s->max_unauth) {
+		refuse(s, fd, CLOSE_HANDSHAKE_LIMIT);
+		return false;
+	}
+	return true;
+}
+
+static void setup(struct conn *c, int fd, bool main_port)
+{
+	struct shard *s = c->shard;
+	socklen_t len = sizeof(c->src);
+	struct accepted_opts o = {
+		.keepalive_s = (unsigned int)(s->cfg->keepalive_ns / NS_PER_S),
+		.notsent_lowat = s->cfg->notsent_lowat,
+	};
+
+	c->fd = fd;
+	c->main_port = main_port;
+	if (getpeername(fd, &c->src.sa, &len))
+		memset(&c->src, 0, sizeof(c->src));
+	accepted_setup(fd, &o);
+	list_init(&c->dirty);
+	list_init(&c->starved);
+	timer_init(&c->deadline, on_deadline);
+	timer_init(&c->write_timer, on_write_timeout);
+	outbuf_init(&c->out, &s->out);
+	STAT_INC(&s->stats, conns);
+}
+
+void conn_accept(struct shard *s, int fd, bool main_port)
+{
+	struct conn *c;
+
+	STAT_INC(&s->stats, tcp_accepted);
+	if (s->draining || !admit(s, fd, main_port)) {
+		if (s->draining)
+			close(fd);
+		return;
+	}
+	c = shard_conn_new(s);
+	if (!c) {
+		refuse(s, fd, CLOSE_CONN_LIMIT);
+		return;
+	}
+	setup(c, fd, main_port);
+	if (transport_init(&c->transport, main_port ? s->relay->tls : NULL)) {
+		enter(c, CONN_HTTP, FIRST_BYTE_NS);
+		conn_close(c, CLOSE_NO_MEMORY);
+		return;
+	}
+	if (c->transport.ready)
+		enter(c, CONN_HTTP, FIRST_BYTE_NS);
+	else
+		enter(c, CONN_HANDSHAKE, HANDSHAKE_NS);
+	arm_recv(c);
+}
+
+/* --- input */
+
+int conn_stash(struct conn *c, const uint8_t *p, size_t n)
+{
+	struct slab *mem = &c->shard->out;
+	uint8_t cls, *bigger;
+
+	if (c->in_len + n > c->in_cap) {
+		bigger = slab_alloc(mem, c->in_len + n, &cls);
+		if (!bigger)
+			return -ENOMEM;
+		if (c->in) {
+			memcpy(bigger, c->in, c->in_len);
+			slab_free(mem, c->in, c->in_class);
+		}
+		c->in = bigger;
+		c->in_class = cls;
+		c->in_cap = (uint32_t)slab_class_size(cls);
+	}
+	memcpy(c->in + c->in_len, p, n);
+	c->in_len += (uint32_t)n;
+	return 0;
+}
+
+void conn_unstash(struct conn *c)
+{
+	if (c->in)
+		slab_free(&c->shard->out, c->in, c->in_class);
+	c->in = NULL;
+	c->in_len = c->in_cap = 0;
+	c->scanned = 0;
+}
+
+/* The sink of the transport: plaintext, in order, through the states. */
+static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
+{
+	struct conn *c = ctx;
+	size_t used;
+
+	if (c->state == CONN_HANDSHAKE)
+		conn_enter_http(c, FIRST_BYTE_NS);
+	while (n && c->state != CONN_DEAD && c->state != CONN_CLOSING) {
+		switch (c->state) {
+		case CONN_HTTP:
+			used = http_input(c, b, p, n);
+			break;
+		case CONN_EXPECT_CLIENT_INFO:
+			used = login_input(c, b, p, n);
+			break;
+		default:
+			used = peer_input(c, b, p, n);
+			break;
+		}
+		p += used;
+		n -= used;
+	}
+	return c->state != CONN_DEAD;
+}
+
+static void count_tls(struct conn *c)
+{
+	struct shard_stats *st = &c->shard->stats;
+
+	STAT_INC(st, tls_handshakes);
+	c->tls_minor = tls_version(c->transport.tls)[2] == '3' ? 3 : 2;
+	if (c->tls_minor == 3)
+		STAT_INC(st, tls13_active);
+	else
+		STAT_INC(st, tls12_active);
+}
+
+static void tls_failed(struct conn *c)
+{
+	if (!c->transport.ready && tls_got_http(c->transport.tls)) {
+		http_answer_on_tls_port(c);
+		conn_finish(c, CLOSE_TLS_HTTP);
+		return;
+	}
+	log_limited(LOG_LEVEL_DEBUG, "tls_error", "error=%s", tls_error(c->transport.tls));
+	conn_finish(c, CLOSE_TLS_ERROR);
+}
+
+/* The peer will send nothing more. An HTTP answer may still be wanted; a DERP client is gone, as in derper. */
+static void ended(struct conn *c)
+{
+	if (c->state == CONN_HTTP)
+		conn_finish(c, CLOSE_EOF);
+	else
+		conn_close(c, CLOSE_EOF);
+}
+
+static void received(struct conn *c, struct rbuf *b, size_t n)
+{
+	bool was_ready = c->transport.ready;
+	int r;
+
+	r = transport_input(&c->transport, b, n, &c->out, conn_input, c);
+	if (c->state == CONN_DEAD)
+		return;
+	if (!was_ready && c->transport.ready && c->state == CONN_HANDSHAKE)
+		conn_enter_http(c, FIRST_BYTE_NS);
+	if (!was_ready && c->transport.ready)
+		count_tls(c);
+	if (outbuf_len(&c->out))
+		conn_mark_dirty(c);
+	if (r == -EPROTO)
+		tls_failed(c);
+	else if (r == -ENOMEM)
+		conn_close(c, CLOSE_NO_MEMORY);
+	else if (r == 1 && c->state != CONN_CLOSING)
+		ended(c);
+}
+
+void conn_on_recv(struct conn *c, const struct io_event *ev)
+{
+	if (ev->last)
+		c->receiving = false;
+	if (ev->res > 0) {
+		if (c->state != CONN_CLOSING)
+			received(c, ev->buf, (size_t)ev->res);
+		if (ev->last && c->state != CONN_DEAD)
+			conn_rearm(c);
+		return;
+	}
+	if (ev->res == -ENOBUFS) {
+		STAT_INC(&c->shard->stats, starved);
+		if (list_empty(&c->starved))
+			list_push_back(&c->shard->starved, &c->starved);
+		return;
+	}
+	if (ev->res == -ECANCELED || ev->res == -EINTR) {
+		conn_rearm(c);
+		return;
+	}
+	c->eof = true;
+	if (c->state == CONN_CLOSING) {
+		if (ev->res < 0 || c->shut)
+			conn_close(c, c->finish_reason);
+	} else if (ev->res < 0) {
+		conn_close(c, CLOSE_RESET);
+	} else {
+		ended(c);
+	}
+}
+
+/* --- output */
+
+int conn_write(struct conn *c, const void *p, size_t n)
+{
+	struct iovec iov = { (void *)p, n };
+
+	assert(!c->peer || !c->peer->flight.n);
+	conn_mark_dirty(c);
+	return transport_seal(&c->transport, &iov, 1, &c->out);
+}
+
+void conn_mark_dirty(struct conn *c)
+{
+	if (list_empty(&c->dirty))
+		list_push_back(&c->shard->dirty, &c->dirty);
+}
+
+/* Point a send at what goes next: the out buffer, else frames from where they lie. */
+static struct sendop *next_send(struct conn *c)
+{
+	struct iovec iov[SENDQ_IOV];
+	unsigned int n = 0;
+	struct sendop *op;
+	uint8_t cls;
+
+	if (outbuf_len(&c->out))
+		iov[n++] = (struct iovec){ c->out.o.p + c->out.off, outbuf_len(&c->out) };
+	if (!transport_seals(&c->transport) && c->peer)
+		n += sendq_gather(c, iov + n, SENDQ_IOV - n);
+	if (!n)
+		return NULL;
+	op = slab_alloc(&c->shard->out, sizeof(*op) + n * sizeof(*iov), &cls);
+	if (!op) {
+		c->shard->retry = true;
+		conn_mark_dirty(c);
+		return NULL;
+	}
+	memcpy(op->iov, iov, n * sizeof(*iov));
+	op->msg = (struct msghdr){ .msg_iov = op->iov, .msg_iovlen = n };
+	op->slab_class = cls;
+	return op;
+}
+
+static void send_done(struct conn *c)
+{
+	c->sending = false;
+	slab_free(&c->shard->out, c->send, c->send->slab_class);
+	c->send = NULL;
+}
+
+static bool nothing_to_send(const struct conn *c)
+{
+	return !c->sending && !outbuf_len(&c->out) && (!c->peer || sendq_empty(c->peer));
+}
+
+/* All is flushed: our FIN, then wait for theirs, so that what we sent is not lost to a reset. */
+static void finish_flushed(struct conn *c)
+{
+	if (!c->shut) {
+		c->shut = true;
+		transport_shutdown(&c->transport, &c->out);
+		if (outbuf_len(&c->out)) {
+			conn_mark_dirty(c);
+			return;
+		}
+	}
+	shutdown(c->fd, SHUT_WR);
+	if (c->eof)
+		conn_close(c, c->finish_reason);
+}
+
+void conn_flush(struct conn *c)
+{
+	struct shard *s = c->shard;
+	int err;
+
+	if (c->sending || c->blocked || c->state == CONN_DEAD)
+		return;
+	if (transport_seals(&c->transport) && c->peer) {
+		err = sendq_seal(c);
+		if (err) {
+			conn_close(c, err == -ENOMEM ? CLOSE_NO_MEMORY : CLOSE_TLS_ERROR);
+			return;
+		}
+	}
+	c->send = next_send(c);
+	if (!c->send) {
+		if (c->state == CONN_CLOSING && nothing_to_send(c))
+			finish_flushed(c);
+		return;
+	}
+	c->sending = true;
+	c->inflight++;
+	STAT_INC(&s->stats, sends);
+	io_send(s->io, c->fd, &c->send->msg, tag(c));
+}
+
+static size_t send_size(const struct sendop *op)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < op->msg.msg_iovlen; i++)
+		n += op->iov[i].iov_len;
+	return n;
+}
+
+static void blocked(struct conn *c, bool progress)
+{
+	struct shard *s = c->shard;
+	uint64_t limit = write_timeout_ns(c);
+
+	c->blocked = true;
+	STAT_INC(&s->stats, sends_short);
+	if (c->peer)
+		sendq_block(c);
+	if (c->state == CONN_DEAD)
+		return;
+	if (limit && (progress || !timer_armed(&c->write_timer)))
+		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
+	c->inflight++;
+	io_writable(s->io, c->fd, tag(c));
+}
+
+void conn_on_send(struct conn *c, const struct io_event *ev)
+{
+	size_t took = ev->res > 0 ? (size_t)ev->res : 0, from_out;
+	size_t all = send_size(c->send);
+
+	send_done(c);
+	if (ev->res < 0 && ev->res != -EAGAIN && ev->res != -EINTR) {
+		conn_close(c, CLOSE_RESET);
+		return;
+	}
+	from_out = min_of(took, outbuf_len(&c->out));
+	if (from_out)
+		outbuf_consume(&c->out, from_out);
+	if (c->peer)
+		sendq_sent(c, took - from_out);
+	if (took < all) {
+		blocked(c, took > 0);
+		return;
+	}
+	timer_disarm(&c->shard->wheel, &c->write_timer);
+	if (!nothing_to_send(c) || c->state == CONN_CLOSING)
+		conn_mark_dirty(c);
+}
+
+void conn_on_writable(struct conn *c, const struct io_event *ev)
+{
+	c->blocked = false;
+	if (ev->res < 0 && ev->res != -ECANCELED)
+		conn_close(c, CLOSE_RESET);
+	else
+		conn_mark_dirty(c);
+}
+
+/* --- the end */
+
+static void release(struct conn *c)
+{
+	struct shard *s = c->shard;
+
+	if (c->send)
+		send_done(c);
+	if (c->peer)
+		peer_free(c);
+	outbuf_done(&c->out);
+	close(c->fd);
+	STAT_DEC(&s->stats, conns);
+	shard_conn_free(s, c);
+}
+
+void conn_reap(struct conn *c)
+{
+	if (!c->inflight)
+		release(c);
+}
+
+static void count_close(struct conn *c, enum close_reason why)
+{
+	struct shard_stats *st = &c->shard->stats;
+
+	STAT_INC(st, closed[why]);
+	if (c->tls_minor == 3)
+		STAT_DEC(st, tls13_active);
+	else if (c->tls_minor == 2)
+		STAT_DEC(st, tls12_active);
+	PROBE_CLOSE(why, c->slot, c->shard->id);
+}
+
+void conn_close(struct conn *c, enum close_reason why)
+{
+	struct shard *s = c->shard;
+
+	if (c->state == CONN_DEAD)
+		return;
+	count_close(c, why);
+	if (c->peer)
+		peer_leave(c, DROP_GONE_DISCONNECTED);
+	enter(c, CONN_DEAD, 0);
+	timer_disarm(&s->wheel, &c->write_timer);
+	list_remove(&c->dirty);
+	list_remove(&c->starved);
+	conn_unstash(c);
+	if (c->assembling)
+		pkt_free(&s->mem, c->assembling);
+	c->assembling = NULL;
+	transport_done(&c->transport);
+	/* Whoever still names this generation is told it is over. */
+	c->gen = (c->gen + 1) & 0xffffff;
+	if (c->inflight)
+		io_cancel(s->io, c->fd, (struct io_tag){ .slot = c->slot, .gen = c->gen });
+	else
+		list_push_back(&s->dead, &c->dirty);
+}
+
+void conn_finish(struct conn *c, enum close_reason why)
+{
+	if (c->state == CONN_DEAD || c->state == CONN_CLOSING)
+		return;
+	c->finish_reason = (uint8_t)why;
+	if (c->peer)
+		peer_hide(c);
+	enter(c, CONN_CLOSING, c->eof ? LINGER_NS : c->shard->draining ? c->shard->cfg->drain_timeout_ns : 2 * LINGER_NS);
+	conn_mark_dirty(c);
+}

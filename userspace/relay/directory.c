@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/directory.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+#define CHUNK_NODES	1024U
+#define MAX_CHUNKS	4096U		/* 4 million keys */
+#define NO_NODE		UINT32_MAX
+#define FIRST_BUCKETS	1024U
+#define MAX_TABLES	24		/* each twice the one before */
+
+struct member {
+	struct directory_member m;
+	uint64_t spoke;			/* order in which members were heard; 0: not yet */
+};
+
+/* seq, key, active and chain are read without the lock: all access is atomic, and a reader believes
+ * what it read only if seq was even and did not change. */
+struct node {
+	uint32_t seq;
+	uint32_t chain;			/* next node of the bucket */
+	uint64_t key[KEY_LEN / 8];
+	uint64_t active;		/* packed conn_id; 0: node is free */
+	/* with the lock only */
+	uint64_t hash;
+	uint64_t last_spoke;
+	struct member one;		/* the only member, unless many is set */
+	struct member *many;		/* owned; all members if there is more than one */
+	uint32_t nmembers, cap;
+};
+
+struct table {
+	uint32_t mask;
+	uint32_t heads[];
+};
+
+struct directory {
+	/* Tables grow by replacement; old ones are kept until the end because a reader may stand in one. They add up to
+	 * less than the newest. */
+	struct table *table;
+	uint64_t version;
+	struct node *chunks[MAX_CHUNKS];
+	uint8_t hash_key[crypto_shorthash_KEYBYTES];
+
+	pthread_mutex_t lock __attribute__((aligned(64)));
+	struct table *tables[MAX_TABLES];
+	unsigned int ntables;
+	uint32_t nchunks, free_head;
+	uint64_t nkeys;
+	struct relay_totals totals;
+};
+
+static uint64_t pack(struct conn_id id)
+{
+	/* + 1 on the shard keeps a packed id from ever being 0. */
+	return (uint64_t)(id.shard + 1U) << 56 | (uint64_t)(id.gen & 0xffffff) << 32 | id.slot;
+}
+
+static struct conn_id unpack(uint64_t v)
+{
+	return (struct conn_id){
+		.shard = (uint16_t)((v >> 56) - 1),
+		.gen = (uint32_t)(v >> 32) & 0xffffff,
+		.slot = (uint32_t)v,
+	};
+}
+
+static struct node *node_at(const struct directory *d, uint32_t i)
+{
+	return &__atomic_load_n(&d->chunks[i / CHUNK_NODES], __ATOMIC_ACQUIRE)[i % CHUNK_NODES];
+}
+
+static bool node_key_equal(const struct node *n, const struct key *k)
+{
+	uint64_t diff = 0, w;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(n->key); i++) {
+		memcpy(&w, k->b + 8 * i, 8);
+		diff |= w ^ __atomic_load_n(&n->key[i], __ATOMIC_RELAXED);
+	}
+	return diff == 0;
+}
+
+uint64_t key_hash(const struct directory *d, const struct key *k)
+{
+	uint64_t h;
+
+	crypto_shorthash((uint8_t *)&h, k->b, KEY_LEN, d->hash_key);
+	return h ? h : 1;
+}
+
+uint64_t directory_version(const struct directory *d)
+{
+	return __atomic_load_n(&d->version, __ATOMIC_ACQUIRE);
+}
+
+/* A node under change, or one that moved to another chain, sends the reader back to the bucket's head.
+ * Writers hold a node odd for a few stores only. */
+bool directory_find(const struct directory *d, const struct key *k, uint64_t hash, struct conn_id *ret)
+{
+	const struct table *t;
+	uint32_t i, seq;
+	uint64_t active, version;
+	struct node *n;
+	bool same;
+
+again:
+	version = directory_version(d);
+	t = __atomic_load_n(&d->table, __ATOMIC_ACQUIRE);
+	i = __atomic_load_n(&t->heads[hash & t->mask], __ATOMIC_ACQUIRE);
+	while (i != NO_NODE) {
+		n = node_at(d, i);
+		seq = __atomic_load_n(&n->seq, __ATOMIC_ACQUIRE);
+		same = node_key_equal(n, k);
+		active = __atomic_load_n(&n->active, __ATOMIC_RELAXED);
+		i = __atomic_load_n(&n->chain, __ATOMIC_RELAXED);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if ((seq & 1) || __atomic_load_n(&n->seq, __ATOMIC_RELAXED) != seq)
+			goto again;
+		if (same && active) {
+			*ret = unpack(active);
+			return true;
+		}
+	}
+	/* "Not here" may only be said of a table that held still: a rehash moves nodes under a reader. */
+	if (version != directory_version(d))
+		goto again;
+	return false;
+}
+
+static void node_begin(struct node *n)
+{
+	__atomic_store_n(&n->seq, n->seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void node_end(struct node *n)
+{
+	__atomic_store_n(&n->seq, n->seq + 1, __ATOMIC_RELEASE);
+}
+
+static void set_active(struct node *n, uint64_t active)
+{
+	node_begin(n);
+	__atomic_store_n(&n->active, active, __ATOMIC_RELAXED);
+	node_end(n);
+}
+
+static void bump_version(struct directory *d)
+{
+	__atomic_store_n(&d->version, d->version + 1, __ATOMIC_RELEASE);
+}
+
+static void node_link(struct directory *d, struct table *t, uint32_t i)
+{
+	struct node *n = node_at(d, i);
+	uint32_t *head = &t->heads[n->hash & t->mask];
+
+	node_begin(n);
+	__atomic_store_n(&n->chain, *head, __ATOMIC_RELAXED);
+	node_end(n);
+	__atomic_store_n(head, i, __ATOMIC_RELEASE);
+}
+
+static int table_grow(struct directory *d, uint32_t buckets)
+{
+	struct table *t;
+
+	if (d->ntables == MAX_TABLES)
+		return -ENOMEM;
+	t = malloc(sizeof(*t) + buckets * sizeof(t->heads[0]));
+	if (!t)
+		return -ENOMEM;
+	t->mask = buckets - 1;
+	for (uint32_t b = 0; b < buckets; b++)
+		t->heads[b] = NO_NODE;
+	d->tables[d->ntables++] = t;
+	bump_version(d);
+	for (uint32_t i = 0; i < d->nchunks * CHUNK_NODES; i++)
+		if (node_at(d, i)->nmembers)
+			node_link(d, t, i);
+	__atomic_store_n(&d->table, t, __ATOMIC_RELEASE);
+	bump_version(d);
+	return 0;
+}
+
+static int node_alloc(struct directory *d, uint32_t *ret)
+{
+	struct node *c;
+
+	if (d->free_head == NO_NODE) {
+		if (d->nchunks == MAX_CHUNKS)
+			return -ENOMEM;
+		c = calloc(CHUNK_NODES, sizeof(*c));
+		if (!c)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < CHUNK_NODES; i++)
+			c[i].chain = i + 1 < CHUNK_NODES ? d->nchunks * CHUNK_NODES + i + 1 : NO_NODE;
+		d->free_head = d->nchunks * CHUNK_NODES;
+		__atomic_store_n(&d->chunks[d->nchunks], c, __ATOMIC_RELEASE);
+		d->nchunks++;
+	}
+	*ret = d->free_head;
+	d->free_head = node_at(d, *ret)->chain;
+	return 0;
+}
+
+int directory_new(struct directory **ret)
+{
+	struct directory *d = aligned_alloc(64, (sizeof(*d) + 63) / 64 * 64);
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	memset(d, 0, sizeof(*d));
+	d->free_head = NO_NODE;
+	randombytes_buf(d->hash_key, sizeof(d->hash_key));
+	pthread_mutex_init(&d->lock, NULL);
+	err = table_grow(d, FIRST_BUCKETS);
+	if (err) {
+		directory_free(d);
+		return err;
+	}
+	*ret = d;
+	return 0;
+}
+
+void directory_free(struct directory *d)
+{
+	if (!d)
+		return;
+	for (uint32_t i = 0; i < d->nchunks * CHUNK_NODES; i++)
+		free(node_at(d, i)->many);
+	for (uint32_t i = 0; i < d->nchunks; i++)
+		free(d->chunks[i]);
+	for (unsigned int i = 0; i < d->ntables; i++)
+		free(d->tables[i]);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+static struct member *members(struct node *n)
+{
+	return n->many ? n->many : &n->one;
+}
+
+/* With the lock. */
+static uint32_t lookup(struct directory *d, const struct key *k, uint64_t hash)
+{
+	uint32_t i = d->table->heads[hash & d->table->mask];
+
+	while (i != NO_NODE && !node_key_equal(node_at(d, i), k))
+		i = node_at(d, i)->chain;
+	return i;
+}
+
+static int add_first(struct directory *d, const struct directory_member *m, uint64_t hash, uint32_t *node)
+{
+	struct node *n;
+	uint64_t w;
+	int err;
+
+	/* A table that can't grow still works, with longer chains. */
+	if (d->nkeys > d->table->mask)
+		table_grow(d, 2 * (d->table->mask + 1));
+	err = node_alloc(d, node);
+	if (err)
+		return err;
+	n = node_at(d, *node);
+	node_begin(n);
+	for (unsigned int i = 0; i < ARRAY_SIZE(n->key); i++) {
+		memcpy(&w, m->present.key.b + 8 * i, 8);
+		__atomic_store_n(&n->key[i], w, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&n->active, pack(m->id), __ATOMIC_RELAXED);
+	node_end(n);
+	n->hash = hash;
+	/* The first connection of a key counts as having spoken. */
+	n->last_spoke = 1;
+	n->one = (struct member){ .m = *m, .spoke = 1 };
+	n->nmembers = 1;
+	node_link(d, d->table, *node);
+	d->nkeys++;
+	d->totals.clients_local++;
+	return 0;
+}
+
+static int add_duplicate(struct directory *d, struct node *n, const struct directory_member *m,
+			 unsigned int max_members)
+{
+	struct member *v;
+
+	if (n->nmembers >= max_members)
+		return -EMLINK;
+	if (!n->many || n->nmembers == n->cap) {
+		v = realloc(n->many, 2 * n->nmembers * sizeof(*v));
+		if (!v)
+			return -ENOMEM;
+		if (!n->many)
+			v[0] = n->one;
+		n->many = v;
+		n->cap = 2 * n->nmembers;
+	}
+	if (n->nmembers == 1) {
+		d->totals.dup_client_keys++;
+		d->totals.dup_client_conns++;
+	}
+	/* The second connection is on record only when it speaks, later ones at once, as in derper. */
+	n->many[n->nmembers] = (struct member){
+		.m = *m,
+		.spoke = n->nmembers >= 2 ? ++n->last_spoke : 0,
+	};
+	n->nmembers++;
+	d->totals.dup_client_conns++;
+	set_active(n, pack(m->id));
+	return 0;
+}
+
+int directory_add(struct directory *d, const struct directory_member *m, uint64_t hash,
+		  unsigned int max_members, uint32_t *node, bool *dup)
+{
+	uint32_t i;
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	i = lookup(d, &m->present.key, hash);
+	if (i == NO_NODE)
+		err = add_first(d, m, hash, &i);
+	else
+		err = add_duplicate(d, node_at(d, i), m, max_members);
+	if (!err) {
+		*node = i;
+		*dup = node_at(d, i)->nmembers > 1;
+		bump_version(d);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+static void node_unlink(struct directory *d, uint32_t i)
+{
+	struct node *n = node_at(d, i), *prev;
+	uint32_t *link = &d->table->heads[n->hash & d->table->mask];
+
+	if (*link == i) {
+		__atomic_store_n(link, n->chain, __ATOMIC_RELEASE);
+	} else {
+		for (prev = node_at(d, *link); prev->chain != i; )
+			prev = node_at(d, prev->chain);
+		node_begin(prev);
+		__atomic_store_n(&prev->chain, n->chain, __ATOMIC_RELAXED);
+		node_end(prev);
+	}
+	node_begin(n);
+	__atomic_store_n(&n->active, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->chain, d->free_head, __ATOMIC_RELAXED);
+	node_end(n);
+	free(n->many);
+	n->many = NULL;
+	n->nmembers = 0;
+	d->free_head = i;
+	d->nkeys--;
+	d->totals.clients_local--;
+}
+
+/* The active one left: the one heard last takes over; with one left, that one. */
+static void pick_active(struct node *n)
+{
+	struct member *v = members(n), *best = &v[0];
+
+	for (uint32_t i = 1; i < n->nmembers; i++)
+		if (v[i].spoke > best->spoke)
+			best = &v[i];
+	set_active(n, pack(best->m.id));
+}
+
+static void remove_member(struct directory *d, struct node *n, struct conn_id id)
+{
+	struct member *v = members(n);
+	uint32_t i = 0;
+
+	while (i < n->nmembers && !conn_id_equal(v[i].m.id, id))
+		i++;
+	if (i == n->nmembers)
+		return;
+	memmove(&v[i], &v[i + 1], (n->nmembers - i - 1) * sizeof(*v));
+	n->nmembers--;
+	d->totals.dup_client_conns--;
+	if (n->nmembers == 1) {
+		n->one = v[0];
+		/* Alone again, it is what a first connection is. */
+		n->one.spoke = n->last_spoke = 1;
+		free(n->many);
+		n->many = NULL;
+		d->totals.dup_client_keys--;
+		d->totals.dup_client_conns--;
+	}
+	if (n->nmembers == 1 || n->active == pack(id))
+		pick_active(n);
+}
+
+bool directory_remove(struct directory *d, uint32_t node, struct conn_id id)
+{
+	struct node *n = node_at(d, node);
+	bool last;
+
+	pthread_mutex_lock(&d->lock);
+	last = n->nmembers == 1;
+	if (last)
+		node_unlink(d, node);
+	else
+		remove_member(d, n, id);
+	bump_version(d);
+	pthread_mutex_unlock(&d->lock);
+	return last;
+}
+
+void directory_note_activity(struct directory *d, uint32_t node, struct conn_id id)
+{
+	struct node *n = node_at(d, node);
+	struct member *v;
+
+	if (likely(__atomic_load_n(&n->active, __ATOMIC_RELAXED) == pack(id)))
+		return;
+	pthread_mutex_lock(&d->lock);
+	v = members(n);
+	for (uint32_t i = 0; i < n->nmembers; i++) {
+		if (!conn_id_equal(v[i].m.id, id))
+			continue;
+		v[i].spoke = ++n->last_spoke;
+		set_active(n, pack(id));
+		bump_version(d);
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
+unsigned int directory_members(struct directory *d, const struct key *k, uint64_t hash,
+			       struct conn_id *ret, unsigned int max)
+{
+	unsigned int n = 0;
+	struct member *v;
+	uint32_t i;
+
+	pthread_mutex_lock(&d->lock);
+	i = lookup(d, k, hash);
+	if (i != NO_NODE) {
+		n = node_at(d, i)->nmembers;
+		v = members(node_at(d, i));
+		for (unsigned int j = 0; j < n && j < max; j++)
+			ret[j] = v[j].m.id;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+static const struct frame_present *active_present(struct node *n)
+{
+	struct member *v = members(n);
+
+	for (uint32_t i = 0; i < n->nmembers; i++)
+		if (pack(v[i].m.id) == n->active)
+			return &v[i].m.present;
+	return &v[0].m.present;
+}
+
+unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_present *ret,
+			    unsigned int max)
+{
+	unsigned int n = 0;
+
+	pthread_mutex_lock(&d->lock);
+	for (; *cursor < d->nchunks * CHUNK_NODES && n < max; ++*cursor)
+		if (node_at(d, *cursor)->nmembers)
+			ret[n++] = *active_present(node_at(d, *cursor));
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+void directory_totals(struct directory *d, struct relay_totals *ret)
+{
+	pthread_mutex_lock(&d->lock);
+	*ret = d->totals;
+	pthread_mutex_unlock(&d->lock);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who is here: key -> the connection that gets its packets. One table for the whole relay, because a
+ * login must be visible to every shard before its ServerInfo leaves, and because a copy per shard costs
+ * memory times shards. Mutations (login, logout, change of the active duplicate) take one mutex; none of
+ * them is on the packet path. Lookups take no lock and write nothing: each node is a sequence lock, nodes
+ * are never unmapped.
+ *
+ * Duplicates (docs/protocol.md section 8): all connections of a key are members of its node, one is active. */
+#ifndef XDERP_DIRECTORY_H
+#define XDERP_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/key.h"
+#include "relay/stats.h"
+#include "wire/frame.h"
+
+/* Names a connection from any thread; a stale one is recognised by its generation. */
+struct conn_id {
+	uint16_t shard;
+	uint32_t slot;
+	uint32_t gen;		/* 24 bits */
+};
+
+static inline bool conn_id_equal(struct conn_id a, struct conn_id b)
+{
+	return a.shard == b.shard && a.slot == b.slot && a.gen == b.gen;
+}
+
+struct directory;
+
+int directory_new(struct directory **ret);
+void directory_free(struct directory *d);
+
+/* Keyed hash of a public key, the same on every shard, secret to clients (they choose their keys). Never 0. */
+uint64_t key_hash(const struct directory *d, const struct key *k);
+
+/* Lock-free. false: nobody here has that key. */
+bool directory_find(const struct directory *d, const struct key *k, uint64_t hash, struct conn_id *ret);
+
+/* Changes with every mutation: a caller may keep an answer of directory_find while it stays the same. */
+uint64_t directory_version(const struct directory *d);
+
+struct directory_member {
+	struct conn_id id;
+	struct frame_present present;	/* what watchers are told of this connection */
+};
+
+/* The new member becomes the active one. *node is its handle for the two calls below. -EMLINK: max_members are
+ * there already; -ENOMEM. *dup: the key was here before. */
+int directory_add(struct directory *d, const struct directory_member *m, uint64_t hash,
+		  unsigned int max_members, uint32_t *node, bool *dup);
+
+/* Returns true if it was the last connection of its key. */
+bool directory_remove(struct directory *d, uint32_t node, struct conn_id id);
+
+/* A frame came from id: if it is a duplicate that is not active, make it so. The common case reads one
+ * word and returns. */
+void directory_note_activity(struct directory *d, uint32_t node, struct conn_id id);
+
+/* All connections of a key, at most max; returns how many there are. */
+unsigned int directory_members(struct directory *d, const struct key *k, uint64_t hash,
+			       struct conn_id *ret, unsigned int max);
+
+/* Walk all keys that have an active client, in unspecified order, in steps: *cursor is 0 at first; returns how many were filled,
+ * 0 at the end. Keys added or removed meanwhile may be missed or not. */
+unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_present *ret,
+			    unsigned int max);
+
+void directory_totals(struct directory *d, struct relay_totals *ret);
+
+#endif

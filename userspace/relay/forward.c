@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/forward.h"
+
+#include "relay/mailbox.h"
+#include "relay/probe.h"
+#include "relay/sendq.h"
+#include "relay/shard.h"
+
+void forward_count_drop(struct shard *s, enum drop_reason why, enum packet_kind kind, uint32_t frame_len)
+{
+	uint32_t bytes = frame_len - DERP_HDR_LEN - DERP_KEY_LEN;
+
+	STAT_INC(&s->stats, packets_dropped[why][kind]);
+	STAT_ADD(&s->stats, bytes_dropped[why][kind], bytes);
+	PROBE_DROP(why, bytes, s->id);
+}
+
+static enum pkt_class class_of(const uint8_t *payload, uint32_t n)
+{
+	return frame_is_disco(payload, n) ? PKT_DISCO : PKT_DATA;
+}
+
+static enum packet_kind kind_of(enum pkt_class class)
+{
+	return class == PKT_DISCO ? KIND_DISCO : KIND_OTHER;
+}
+
+/* Most senders talk to one peer at a time: ask the directory again only when it changed. */
+static bool find_dest(struct conn *from, const struct key *dst, struct conn_id *ret)
+{
+	struct directory *d = from->shard->relay->directory;
+	struct peer *p = from->peer;
+	uint64_t version = directory_version(d);
+
+	if (p->dst_version == version && key_equal(&p->dst, dst)) {
+		*ret = p->dst_id;
+		return true;
+	}
+	if (!directory_find(d, dst, key_hash(d, dst), ret))
+		return false;
+	p->dst = *dst;
+	p->dst_id = *ret;
+	p->dst_version = version;
+	return true;
+}
+
+/* The sender asked for a peer that is not here: tell it, but not too often. */
+static void tell_not_here(struct conn *from, const struct key *dst)
+{
+	struct shard *s = from->shard;
+	uint8_t frame[FRAME_PEER_GONE_LEN];
+
+	if (!bucket_take(&from->peer->not_here, 1, 3, s->now_ns)) {
+		STAT_INC(&s->stats, gone_not_here_limited);
+		return;
+	}
+	frame_peer_gone(frame, dst, DERP_GONE_NOT_HERE);
+	if (sendq_control(from, frame, sizeof(frame)))
+		STAT_INC(&s->stats, gone_not_here_frames);
+}
+
+static void route(struct conn *from, const struct key *dst, struct delivery *d, enum drop_reason unknown)
+{
+	struct shard *s = from->shard;
+	struct conn_id id;
+	struct conn *to;
+
+	if (!find_dest(from, dst, &id)) {
+		forward_count_drop(s, unknown, kind_of(d->class), d->len);
+		if (d->class == PKT_DISCO)
+			tell_not_here(from, dst);
+	} else if (id.shard != s->id) {
+		mailbox_send_packet(s, id, d);
+	} else {
+		to = shard_conn(s, id.slot, id.gen);
+		if (to && conn_is_relaying(to)) {
+			sendq_packet(to, d);
+			return;
+		}
+		forward_count_drop(s, DROP_GONE_DISCONNECTED, kind_of(d->class), d->len);
+	}
+	if (d->owned)
+		pkt_free(&s->mem, d->owned);
+}
+
+void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)
+{
+	struct shard_stats *st = &from->shard->stats;
+	uint8_t *payload = frame + DERP_HDR_LEN + DERP_KEY_LEN;
+	uint32_t n = len - DERP_HDR_LEN - DERP_KEY_LEN;
+	struct delivery d = {
+		.frame = frame, .len = len, .class = class_of(payload, n), .src_hash = from->peer->hash,
+		.queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned,
+	};
+	struct key dst;
+
+	STAT_INC(st, packets_received);
+	STAT_ADD(st, bytes_received, n);
+	if (d.class == PKT_DISCO)
+		STAT_INC(st, packets_received_disco);
+	else
+		STAT_INC(st, packets_received_other);
+	memcpy(dst.b, frame + DERP_HDR_LEN, KEY_LEN);
+	frame_send_to_recv(frame, &from->peer->key);
+	route(from, &dst, &d, DROP_UNKNOWN_DEST);
+}
+
+void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)
+{
+	struct shard_stats *st = &from->shard->stats;
+	uint32_t n = len - DERP_HDR_LEN - 2 * DERP_KEY_LEN;
+	struct delivery d = {
+		.len = len - DERP_KEY_LEN, .queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned,
+		.class = class_of(frame + len - n, n),
+	};
+	struct key src, dst;
+
+	STAT_INC(st, packets_forwarded_in);
+	STAT_ADD(st, bytes_forwarded_in, n);
+	memcpy(src.b, frame + DERP_HDR_LEN, KEY_LEN);
+	memcpy(dst.b, frame + DERP_HDR_LEN + KEY_LEN, KEY_LEN);
+	d.src_hash = key_hash(from->shard->relay->directory, &src);
+	d.frame = frame_forward_to_recv(frame, len - DERP_HDR_LEN);
+	route(from, &dst, &d, DROP_UNKNOWN_DEST_ON_FWD);
+}
+
+void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d)
+{
+	struct conn *to = shard_conn(s, slot, gen);
+
+	if (to && conn_is_relaying(to))
+		sendq_packet(to, d);
+	else
+		forward_count_drop(s, DROP_GONE_DISCONNECTED, kind_of(d->class), d->len);
+}
+
+void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
+{
+	struct shard_stats *st = &from->shard->stats;
+	uint32_t n = body_len - DERP_KEY_LEN;
+
+	if (type == DERP_FORWARD_PACKET) {
+		n -= DERP_KEY_LEN;
+		STAT_INC(st, packets_forwarded_in);
+		STAT_ADD(st, bytes_forwarded_in, n);
+	} else {
+		STAT_INC(st, packets_received);
+		STAT_ADD(st, bytes_received, n);
+		STAT_INC(st, packets_received_other);
+	}
+	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, KIND_OTHER, n + DERP_HDR_LEN + DERP_KEY_LEN);
+}

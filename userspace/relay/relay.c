@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/msgring.h"
+#include "net/cert.h"
+#include "net/io.h"
+#include "net/listen.h"
+#include "relay/mailbox.h"
+#include "relay/shard.h"
+
+/* A DERPNode to paste into a DERP map: what derper logs in this mode, so that clients trust the certificate. */
+static void log_pinned(const struct config *cfg, const char *crt)
+{
+	char pin[65], err[256];
+
+	if (!cert_is_self_signed(crt) || cert_sha256_raw(pin, crt, err, sizeof(err)))
+		return;
+	log_event(LOG_LEVEL_INFO, "self_signed_certificate", "hostname=%s cert_name=sha256-raw:%s file=%s",
+		  cfg->hostname, pin, crt);
+}
+
+static int load_tls(struct relay *r, char *err, size_t errlen)
+{
+	const struct config *cfg = r->cfg;
+	char crt[4096], key[4096];
+	struct tls_opts o = {
+		.hostname = cfg->hostname, .cert_file = crt, .key_file = key,
+		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
+	};
+	struct stat st;
+	int e;
+
+	e = cert_paths(crt, key, sizeof(crt), cfg->certdir, cfg->hostname);
+	if (e) {
+		snprintf(err, errlen, "-certdir and -hostname together are too long");
+		return e;
+	}
+	if (cert_is_ip(cfg->hostname) && stat(crt, &st) && stat(key, &st)) {
+		e = cert_make_self_signed(crt, key, cfg->hostname, err, errlen);
+		if (e)
+			return e;
+	}
+	e = tls_ctx_new(&r->tls, &o, err, errlen);
+	if (e)
+		return e;
+	log_pinned(cfg, crt);
+	return 0;
+}
+
+static int add_listener(struct shard *s, const struct listen_addr *a, enum listener_kind kind, char *err,
+			size_t errlen)
+{
+	struct listen_tcp_opts o = {
+		.user_timeout_ms = (unsigned int)(s->cfg->user_timeout_ns / NS_PER_MS),
+		.reuseport = s->relay->nshards > 1,
+	};
+	static const char *const flag[] = { "-a", "-http-port", "-stun-port" };
+	char text[LISTEN_TEXT_LEN];
+	int fd;
+
+	fd = kind == LISTEN_STUN ? listen_udp(a, o.reuseport) : listen_tcp(a, &o);
+	if (fd < 0) {
+		sockaddr_text(text, (const struct sockaddr *)&a->sa);
+		snprintf(err, errlen, "can't listen on %s (%s): %s%s", text, flag[kind], strerror(-fd),
+			 fd == -EADDRINUSE ? "; is another relay running? choose another address with " :
+			 fd == -EACCES ? "; ports below 1024 need root or CAP_NET_BIND_SERVICE, or choose another with " : "");
+		if (fd == -EADDRINUSE || fd == -EACCES)
+			strncat(err, flag[kind], errlen - strlen(err) - 1);
+		return fd;
+	}
+	s->listeners[s->nlisteners++] = (struct listener){ .fd = fd, .kind = kind };
+	return 0;
+}
+
+/* SO_REUSEPORT would let a second relay of ours share the port in silence: claim it alone first. */
+static int claim(const struct listen_addr *a, enum listener_kind kind)
+{
+	struct listen_tcp_opts o = { 0 };
+	int fd = kind == LISTEN_STUN ? listen_udp(a, false) : listen_tcp(a, &o);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+static int open_listener(struct relay *r, const struct listen_addr *a, enum listener_kind kind, char *err,
+			 size_t errlen)
+{
+	char text[LISTEN_TEXT_LEN];
+	int e = r->nshards > 1 ? claim(a, kind) : 0;
+
+	for (unsigned int i = 0; i < r->nshards && (!e || i == 0); i++) {
+		if (e == -EADDRINUSE) {
+			sockaddr_text(text, (const struct sockaddr *)&a->sa);
+			snprintf(err, errlen, "can't listen on %s: %s; is another relay running?", text, strerror(-e));
+			return e;
+		}
+		e = add_listener(r->shards[i], a, kind, err, errlen);
+	}
+	return e;
+}
+
+static int open_listeners(struct relay *r, char *err, size_t errlen)
+{
+	const struct config *cfg = r->cfg;
+	struct listen_addr a, plain, stun;
+	int e;
+
+	e = listen_addr_parse(&a, cfg->addr, err, errlen);
+	if (e)
+		return e;
+	e = open_listener(r, &a, LISTEN_MAIN, err, errlen);
+	if (e)
+		return e;
+	if (cfg->tls && cfg->http_port >= 0) {
+		plain = a;
+		listen_addr_set_port(&plain, (uint16_t)cfg->http_port);
+		e = open_listener(r, &plain, LISTEN_PLAIN, err, errlen);
+		if (e)
+			return e;
+	}
+	if (!cfg->stun)
+		return 0;
+	stun = a;
+	listen_addr_set_port(&stun, cfg->stun_port);
+	/* Not fatal, as in derper; but said. */
+	if (open_listener(r, &stun, LISTEN_STUN, err, errlen))
+		log_event(LOG_LEVEL_ERROR, "stun_off", "reason=%s", err);
+	return 0;
+}
+
+int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t errlen)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+	int e = -ENOMEM;
+
+	snprintf(err, errlen, "out of memory");
+	if (!r)
+		return e;
+	r->cfg = cfg;
+	r->nshards = cfg->shards;
+	r->start_unix = (uint64_t)time(NULL);
+	r->start_ns = clock_now_ns();
+	e = directory_new(&r->directory);
+	for (unsigned int i = 0; !e && i < r->nshards; i++)
+		e = shard_new(&r->shards[i], r, (uint16_t)i);
+	for (unsigned int i = 0; !e && i < r->nshards; i++)
+		for (unsigned int j = 0; !e && j < r->nshards; j++)
+			if (i != j)
+				e = msgring_new(&r->rings[i][j], MAILBOX_RING);
+	if (!e && cfg->tls)
+		e = load_tls(r, err, errlen);
+	if (!e)
+		e = open_listeners(r, err, errlen);
+	if (e) {
+		relay_free(r);
+		return e;
+	}
+	*ret = r;
+	return 0;
+}
+
+void relay_free(struct relay *r)
+{
+	if (!r)
+		return;
+	for (unsigned int i = 0; i < r->nshards; i++)
+		shard_free(r->shards[i]);
+	for (unsigned int i = 0; i < r->nshards; i++)
+		for (unsigned int j = 0; j < r->nshards; j++)
+			msgring_free(r->rings[i][j]);
+	tls_ctx_free(r->tls);
+	directory_free(r->directory);
+	free(r);
+}
+
+int relay_start(struct relay *r, char *err, size_t errlen)
+{
+	pthread_barrier_t started;
+	int e;
+
+	pthread_barrier_init(&started, NULL, r->nshards + 1);
+	for (unsigned int i = 0; i < r->nshards; i++) {
+		r->shards[i]->started = &started;
+		e = pthread_create(&r->shards[i]->thread, NULL, shard_run, r->shards[i]);
+		if (e) {
+			/* Threads that wait at the barrier can't be called back; the caller exits. */
+			snprintf(err, errlen, "can't start shard %u: %s; try a smaller --shards", i, strerror(e));
+			return -e;
+		}
+	}
+	pthread_barrier_wait(&started);
+	pthread_barrier_destroy(&started);
+	for (unsigned int i = 0; i < r->nshards; i++) {
+		e = r->shards[i]->start_err;
+		if (e) {
+			snprintf(err, errlen, "can't open the I/O engine of shard %u: %s; try --io=epoll", i, strerror(-e));
+			return e;
+		}
+	}
+	return 0;
+}
+
+void relay_log_ready(const struct relay *r)
+{
+	const struct config *cfg = r->cfg;
+	char hex[KEY_HEX_LEN + 1];
+
+	key_to_hex(hex, &cfg->public_key);
+	log_event(LOG_LEVEL_INFO, "ready", "addr=%s tls=%s hostname=%s http_port=%d stun_port=%d shards=%u io=%s "
+		  "mesh_key=%s derp_key=%s version=%s",
+		  cfg->addr, cfg->tls ? "on" : "off", cfg->hostname, cfg->tls ? cfg->http_port : -1,
+		  cfg->stun ? cfg->stun_port : -1, r->nshards, io_name(r->shards[0]->io),
+		  cfg->has_mesh_key ? "set" : "none", hex, xderp_version);
+}
+
+void relay_join(struct relay *r)
+{
+	for (unsigned int i = 0; i < r->nshards; i++)
+		pthread_join(r->shards[i]->thread, NULL);
+}
+
+void relay_drain(struct relay *r)
+{
+	__atomic_store_n(&r->draining, true, __ATOMIC_SEQ_CST);
+	for (unsigned int i = 0; i < r->nshards; i++)
+		io_wake(r->shards[i]->io);
+}
+
+void relay_stats(const struct relay *r, struct shard_stats *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (unsigned int i = 0; i < r->nshards; i++)
+		stats_add(ret, &r->shards[i]->stats);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The relay as a whole: what all shards share, made before they start and freed after they ended. */
+#ifndef XDERP_RELAY_H
+#define XDERP_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "admin/config.h"
+#include "net/tls.h"
+#include "relay/directory.h"
+#include "relay/stats.h"
+
+#define RELAY_MAX_SHARDS	64
+
+struct shard;
+struct msgring;
+
+struct relay {
+	const struct config *cfg;
+	struct tls_ctx *tls;		/* owned; NULL: plain */
+	struct directory *directory;	/* owned */
+	unsigned int nshards;
+	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
+	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
+	uint64_t start_unix, start_ns;
+	unsigned int watchers;		/* atomic: connections that watch, all shards */
+	bool draining;			/* atomic: shards see it after a wake */
+};
+
+/* Load certificates, open sockets, make shards (not started). err: a sentence. */
+int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t errlen);
+void relay_free(struct relay *r);
+
+/* Start the threads; wait for all of them. */
+int relay_start(struct relay *r, char *err, size_t errlen);
+void relay_join(struct relay *r);
+/* One line: addresses, key, what is on and off. */
+void relay_log_ready(const struct relay *r);
+/* Any thread: stop accepting, flush, tell clients, close; shards end by themselves within the drain timeout. */
+void relay_drain(struct relay *r);
+
+/* Any thread. */
+void relay_stats(const struct relay *r, struct shard_stats *ret);
+
+#endif

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "relay/mailbox.h"
+#include "relay/mesh.h"
+#include "relay/sendq.h"
+#include "relay/stund.h"
+
+/* Slots above the connections' name the listeners. */
+#define LISTENER_SLOT	0xffffff00U
+#define RETRY_NS	NS_PER_MS
+/* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
+ * that full queues can't keep the relay from answering. */
+#define OUT_MEMORY(cfg)	((cfg)->queue_memory + (cfg)->queue_memory / 2 + (64ULL << 20))
+
+struct conn *shard_conn(struct shard *s, uint32_t slot, uint32_t gen)
+{
+	struct conn *c;
+
+	if (slot / SHARD_CHUNK >= s->nchunks)
+		return NULL;
+	c = &s->chunks[slot / SHARD_CHUNK][slot % SHARD_CHUNK];
+	return c->gen == gen && c->state != CONN_FREE ? c : NULL;
+}
+
+static int add_chunk(struct shard *s)
+{
+	struct conn *chunk;
+	uint32_t base = s->nchunks * SHARD_CHUNK;
+
+	if (s->nchunks == s->max_chunks)
+		return -ENOSPC;
+	chunk = calloc(SHARD_CHUNK, sizeof(*chunk));
+	if (!chunk)
+		return -ENOMEM;
+	s->chunks[s->nchunks++] = chunk;
+	for (uint32_t i = SHARD_CHUNK; i-- > 0; )
+		s->free_slots[s->nfree++] = base + i;
+	return 0;
+}
+
+struct conn *shard_conn_new(struct shard *s)
+{
+	struct conn *c;
+	uint32_t slot, gen;
+
+	if (s->stats.conns >= s->max_conns || (!s->nfree && add_chunk(s)))
+		return NULL;
+	slot = s->free_slots[--s->nfree];
+	c = &s->chunks[slot / SHARD_CHUNK][slot % SHARD_CHUNK];
+	gen = c->gen;
+	memset(c, 0, sizeof(*c));
+	c->shard = s;
+	c->slot = slot;
+	c->gen = gen;
+	return c;
+}
+
+void shard_conn_free(struct shard *s, struct conn *c)
+{
+	c->state = CONN_FREE;
+	s->free_slots[s->nfree++] = c->slot;
+}
+
+/* --- completions */
+
+static void listener_event(struct shard *s, const struct io_event *ev)
+{
+	struct listener *l = &s->listeners[ev->tag.slot - LISTENER_SLOT];
+
+	if (ev->last)
+		l->armed = false;
+	if (l->kind == LISTEN_STUN) {
+		if (ev->res > 0)
+			stund_readable(s, l->fd);
+	} else if (ev->res >= 0) {
+		conn_accept(s, ev->res, l->kind == LISTEN_MAIN);
+	} else if (ev->res != -ECANCELED) {
+		log_limited(LOG_LEVEL_ERROR, "accept_error", "error=%s shard=%u", strerror(-ev->res), s->id);
+		s->retry = true;
+	}
+}
+
+static void conn_event(struct conn *c, const struct io_event *ev)
+{
+	switch (ev->op) {
+	case IO_RECV:
+		conn_on_recv(c, ev);
+		break;
+	case IO_SEND:
+		conn_on_send(c, ev);
+		break;
+	case IO_WRITABLE:
+		conn_on_writable(c, ev);
+		break;
+	default:
+		assert(!"no such operation on a connection");
+	}
+}
+
+static void shard_complete(void *ctx, const struct io_event *ev)
+{
+	struct shard *s = ctx;
+	struct conn *c;
+
+	if (ev->tag.slot >= LISTENER_SLOT) {
+		listener_event(s, ev);
+		return;
+	}
+	c = &s->chunks[ev->tag.slot / SHARD_CHUNK][ev->tag.slot % SHARD_CHUNK];
+	if (ev->last)
+		c->inflight--;
+	if (c->gen == ev->tag.gen)
+		conn_event(c, ev);
+	else
+		conn_reap(c);
+	if (ev->buf)
+		rbuf_unref(ev->buf);
+}
+
+/* --- the turn */
+
+static void arm_listeners(struct shard *s)
+{
+	for (unsigned int i = 0; i < s->nlisteners; i++) {
+		struct listener *l = &s->listeners[i];
+		struct io_tag tag = { .slot = LISTENER_SLOT + i };
+
+		if (l->armed || l->fd < 0)
+			continue;
+		l->armed = true;
+		if (l->kind == LISTEN_STUN)
+			io_readable(s->io, l->fd, tag);
+		else
+			io_accept(s->io, l->fd, tag);
+	}
+}
+
+static void close_listeners(struct shard *s)
+{
+	for (unsigned int i = 0; i < s->nlisteners; i++) {
+		struct listener *l = &s->listeners[i];
+
+		if (l->fd < 0)
+			continue;
+		io_cancel(s->io, l->fd, (struct io_tag){ .slot = LISTENER_SLOT + i });
+		close(l->fd);
+		l->fd = -1;
+	}
+}
+
+static void rearm_starved(struct shard *s)
+{
+	struct list *it;
+	struct list batch;
+
+	list_init(&batch);
+	while ((it = list_pop_front(&s->starved)))
+		list_push_back(&batch, it);
+	while ((it = list_pop_front(&batch)))
+		conn_rearm(list_entry(it, struct conn, starved));
+}
+
+static void flush_dirty(struct shard *s)
+{
+	struct list batch, *it;
+
+	/* Flushing may mark again (an error, a retry): that is for the next turn. */
+	list_init(&batch);
+	while ((it = list_pop_front(&s->dirty)))
+		list_push_back(&batch, it);
+	while ((it = list_pop_front(&batch)))
+		conn_flush(list_entry(it, struct conn, dirty));
+}
+
+static void release_dead(struct shard *s)
+{
+	struct list *it;
+
+	while ((it = list_pop_front(&s->dead)))
+		conn_reap(list_entry(it, struct conn, dirty));
+}
+
+static void start_drain(struct shard *s)
+{
+	uint8_t frame[FRAME_RESTARTING_LEN];
+	struct conn *c;
+
+	s->draining = true;
+	s->drain_until_ns = s->now_ns + s->cfg->drain_timeout_ns;
+	close_listeners(s);
+	frame_restarting(frame, 0, 30000);
+	for (uint32_t slot = 0; slot < s->nchunks * SHARD_CHUNK; slot++) {
+		c = &s->chunks[slot / SHARD_CHUNK][slot % SHARD_CHUNK];
+		if (c->state == CONN_FREE || c->state == CONN_DEAD)
+			continue;
+		if (conn_is_relaying(c))
+			sendq_control(c, frame, sizeof(frame));
+		if (c->state == CONN_HANDSHAKE)
+			conn_close(c, CLOSE_DRAIN);
+		else
+			conn_finish(c, CLOSE_DRAIN);
+	}
+}
+
+static void abandon(struct shard *s)
+{
+	for (uint32_t slot = 0; slot < s->nchunks * SHARD_CHUNK; slot++) {
+		struct conn *c = &s->chunks[slot / SHARD_CHUNK][slot % SHARD_CHUNK];
+
+		if (c->state != CONN_FREE && c->state != CONN_DEAD)
+			conn_close(c, CLOSE_DRAIN);
+	}
+}
+
+static bool drained(struct shard *s)
+{
+	if (!s->draining)
+		return false;
+	if (!s->stats.conns)
+		return true;
+	if (s->now_ns < s->drain_until_ns)
+		return false;
+	abandon(s);
+	/* What the kernel never gives back must not keep us: the process ends. */
+	return s->now_ns >= s->drain_until_ns + NS_PER_S;
+}
+
+/* Busy but not saturated, several wake-ups soon after each other are worth one (docs/design.md, wake-up moderation): sleep out the rest of the pace before the
+ * next turn. A lone packet never waits: the turn before must have handled several events. */
+static uint64_t moderation_ns(const struct shard *s)
+{
+	uint64_t since;
+
+	if (!s->cfg->pace_ns || s->turn_events < 2)
+		return 0;
+	since = clock_now_ns() - s->turn_ns;
+	return since < s->cfg->pace_ns ? s->cfg->pace_ns - since : 0;
+}
+
+/* How long to sleep: not at all while work waits. "Asleep" is said before the rings are looked into. */
+static uint64_t sleep_ns(struct shard *s)
+{
+	uint64_t ns;
+
+	if (!list_empty(&s->dirty) || s->stun_again)
+		return 0;
+	__atomic_store_n(&s->asleep, 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (mailbox_pending(s) || __atomic_load_n(&s->relay->draining, __ATOMIC_RELAXED) != s->draining)
+		return 0;
+	ns = timer_sleep_ns(&s->wheel, s->now_ns);
+	if (s->retry || !list_empty(&s->starved))
+		ns = min_of(ns, RETRY_NS);
+	if (s->draining)
+		ns = min_of(ns, 50 * NS_PER_MS);
+	return ns;
+}
+
+static void gauges(struct shard *s)
+{
+	STAT_SET(&s->stats, gone_subscriptions, gone_count(s->gone));
+	STAT_SET(&s->stats, queue_memory_used, s->mem.used + s->out.used);
+}
+
+static void read_stun(struct shard *s)
+{
+	if (!s->stun_again)
+		return;
+	s->stun_again = false;
+	for (unsigned int i = 0; i < s->nlisteners; i++)
+		if (s->listeners[i].kind == LISTEN_STUN && s->listeners[i].fd >= 0)
+			stund_readable(s, s->listeners[i].fd);
+}
+
+/* One turn: what other shards sent, what is due, then one send per destination, then the kernel. */
+static int turn(struct shard *s)
+{
+	uint64_t timeout;
+	int n;
+
+	s->now_ns = clock_now_ns();
+	s->retry = false;
+	if (!s->draining && __atomic_load_n(&s->relay->draining, __ATOMIC_ACQUIRE))
+		start_drain(s);
+	mailbox_receive(s);
+	timer_run(&s->wheel, s->now_ns, SHARD_TIMERS, s);
+	mesh_walk(s);
+	read_stun(s);
+	if (!s->draining)
+		arm_listeners(s);
+	rearm_starved(s);
+	flush_dirty(s);
+	release_dead(s);
+	mailbox_publish(s);
+	gauges(s);
+
+	timeout = sleep_ns(s);
+	n = io_turn(s->io, timeout, timeout ? moderation_ns(s) : 0, SHARD_EVENTS, shard_complete, s);
+	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
+	release_dead(s);
+	s->turn_ns = s->now_ns;
+	s->turn_events = n > 0 ? (unsigned int)n : 0;
+	STAT_INC(&s->stats, turns);
+	STAT_ADD(&s->stats, events, s->turn_events);
+	return n;
+}
+
+static int open_io(struct shard *s)
+{
+	struct io_opts o = { .engine = s->cfg->io };
+	const char *why = "";
+	int err = io_open(&s->io, &o, &why);
+
+	if (err)
+		return err;
+	if (s->id == 0)
+		log_event(*why ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "io_engine", "engine=%s note=%s", io_name(s->io),
+			  *why ? why : "best");
+	return 0;
+}
+
+void *shard_run(void *shard)
+{
+	struct shard *s = shard;
+
+	s->start_err = open_io(s);
+	s->now_ns = clock_now_ns();
+	timer_wheel_init(&s->wheel, s->now_ns);
+	pthread_barrier_wait(s->started);
+	if (s->start_err)
+		return NULL;
+	while (!drained(s)) {
+		if (turn(s) < 0) {
+			log_event(LOG_LEVEL_ERROR, "io_broken", "shard=%u error=%s", s->id, strerror(errno));
+			break;
+		}
+	}
+	return NULL;
+}
+
+int shard_new(struct shard **ret, struct relay *r, uint16_t id)
+{
+	struct shard *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
+	const struct config *cfg = r->cfg;
+	int err = -ENOMEM;
+
+	if (!s)
+		return err;
+	memset(s, 0, sizeof(*s));
+	s->id = id;
+	s->relay = r;
+	s->cfg = cfg;
+	s->max_conns = (cfg->max_conns + r->nshards - 1) / r->nshards;
+	s->max_unauth = (cfg->max_handshakes + r->nshards - 1) / r->nshards;
+	s->max_chunks = (s->max_conns + SHARD_CHUNK - 1) / SHARD_CHUNK;
+	slab_init(&s->mem, cfg->queue_memory);
+	slab_init(&s->out, OUT_MEMORY(cfg));
+	list_init(&s->dirty);
+	list_init(&s->dead);
+	list_init(&s->starved);
+	list_init(&s->watchers);
+	s->chunks = calloc(s->max_chunks, sizeof(struct conn *));
+	s->free_slots = malloc((size_t)s->max_chunks * SHARD_CHUNK * sizeof(uint32_t));
+	if (!s->chunks || !s->free_slots || gone_table_new(&s->gone, &s->out)) {
+		shard_free(s);
+		return err;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* The thread has ended. Connections are gone or abandoned: the process frees the rest. */
+void shard_free(struct shard *s)
+{
+	if (!s)
+		return;
+	for (unsigned int i = 0; i < s->nlisteners; i++)
+		if (s->listeners[i].fd >= 0)
+			close(s->listeners[i].fd);
+	if (s->io)
+		io_close(s->io);
+	for (uint32_t i = 0; i < s->nchunks; i++)
+		free(s->chunks[i]);
+	free(s->chunks);
+	free(s->free_slots);
+	gone_table_free(s->gone);
+	slab_done(&s->mem);
+	slab_done(&s->out);
+	free(s);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A shard: one thread, one io engine, its connections, pools and timers. Only its own thread touches
+ * it, except: asleep and stats (atomic), io_wake(io), and its ends of the message rings. */
+#ifndef XDERP_SHARD_H
+#define XDERP_SHARD_H
+
+#include <pthread.h>
+
+#include "relay/conn.h"
+#include "relay/relay.h"
+
+#define SHARD_MAX_LISTENERS	4	/* main, plain port, UDP for STUN */
+#define SHARD_EVENTS		256U	/* completions handled per turn */
+#define SHARD_TIMERS		256U	/* timers fired per turn */
+#define SHARD_CHUNK		256U	/* connections made at a time */
+
+struct overflow;
+
+enum listener_kind { LISTEN_MAIN, LISTEN_PLAIN, LISTEN_STUN };
+
+struct listener {
+	int fd;
+	enum listener_kind kind;
+	bool armed;
+};
+
+struct shard {
+	uint16_t id;
+	struct relay *relay;
+	const struct config *cfg;
+	struct io *io;
+	uint64_t now_ns;		/* start of the turn, or of the event under way */
+	struct timer_wheel wheel;
+	struct slab mem;		/* packets and half frames */
+	struct slab out;		/* ciphertext, answers, peers, subscriptions */
+	struct gone_table *gone;
+
+	struct conn **chunks;		/* of SHARD_CHUNK connections each; slot = index */
+	uint32_t nchunks, max_chunks;
+	uint32_t *free_slots;		/* stack */
+	uint32_t nfree;
+	uint32_t max_conns, max_unauth;
+
+	struct list dirty;		/* connections to flush */
+	struct list dead;		/* closed and free of completions: released at the end of the turn */
+	struct list starved;		/* connections whose receive found no buffer */
+	struct list watchers;
+	bool walking;			/* some watcher's flood is not over */
+	bool draining;
+	bool retry;			/* something waits for memory: don't sleep long */
+	bool stun_again;		/* datagrams were left for the next turn */
+	uint64_t drain_until_ns;
+	uint64_t turn_ns;		/* start of the turn before */
+	unsigned int turn_events;	/* what it handled */
+	struct bucket accept;
+
+	struct overflow *overflow[RELAY_MAX_SHARDS];
+	uint64_t mail_to;		/* bit per shard that has unpublished messages */
+
+	struct listener {
+		int fd;
+		struct overflow;
+
+enum listener_kind kind;
+		bool armed;
+	} listeners[SHARD_MAX_LISTENERS];
+	unsigned int nlisteners;
+
+	pthread_t thread;
+	int start_err;			/* of the thread, valid once started */
+	pthread_barrier_t *started;
+	uint32_t asleep __attribute__((aligned(64)));
+	struct shard_stats stats __attribute__((aligned(64)));
+};
+
+int shard_new(struct shard **ret, struct relay *r, uint16_t id);
+void shard_free(struct shard *s);
+void *shard_run(void *shard);
+
+/* The connection, or NULL if that generation is over. */
+struct conn *shard_conn(struct shard *s, uint32_t slot, uint32_t gen);
+/* A free connection struct with a slot of its own, or NULL: table full. */
+struct conn *shard_conn_new(struct shard *s);
+void shard_conn_free(struct shard *s, struct conn *c);
+
+/* A packet leaves a queue: its waiting time goes into the moving average. */
+static inline void shard_note_queue_time(struct shard *s, uint64_t queued_ns)
+{
+	uint64_t us = s->now_ns > queued_ns ? (s->now_ns - queued_ns) / 1000 : 0;
+
+	STAT_SET(&s->stats, avg_queue_us, s->stats.avg_queue_us - s->stats.avg_queue_us / 10 + us / 10);
+}
+
+#endif
