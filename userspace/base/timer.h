@@ -21,6 +21,8 @@ struct timer {
 
 struct timer_wheel {
 	struct list slots[TIMER_LEVELS][TIMER_SLOTS];
+	uint64_t busy[TIMER_LEVELS][TIMER_SLOTS / 64];	/* a bit per slot that holds a timer */
+	struct list due;	/* tick reached, not fired yet */
 	uint64_t tick;		/* last tick that was run */
 	unsigned int armed;	/* timers on the wheel */
 };
