@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Size-class allocator of one shard, not thread-safe. Blocks come from chunks that are mapped on
- * demand and never given back while the shard lives; a byte limit bounds them all together. Freed
- * blocks are reused last-in first-out (cache-warm) and poisoned for AddressSanitizer. */
+/* Size-class allocator of one shard, not thread-safe. Blocks (64-byte aligned) come from chunks that
+ * are mapped on demand and stay mapped while the shard lives; a byte limit bounds them all together.
+ * Freed blocks are reused last-in first-out (cache-warm) and poisoned for AddressSanitizer; beyond a
+ * reserve, the pages of large free blocks go back to the kernel. */
 #ifndef XDERP_SLAB_H
 #define XDERP_SLAB_H
 
@@ -13,7 +14,8 @@
 struct slab {
 	struct slab_class {
 		void *free;		/* linked through the first word of each block */
-		uint32_t nfree;
+		uint8_t *fresh;		/* rest of the newest chunk: pages not touched yet */
+		uint32_t nfree, nfresh;
 	} classes[SLAB_CLASSES];
 	struct slab_chunk *chunks;	/* owned */
 	uint64_t mapped, limit;		/* bytes of chunks; what they may grow to */

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/slab.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_ASAN	1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_ASAN	1
+#endif
+#ifdef SLAB_ASAN
+#include <sanitizer/asan_interface.h>
+#define poison(p, n)	__asan_poison_memory_region(p, n)
+#define unpoison(p, n)	__asan_unpoison_memory_region(p, n)
+#define NO_ASAN		__attribute__((no_sanitize("address"), noinline))
+#else
+#define poison(p, n)	((void)(p), (void)(n))
+#define unpoison(p, n)	((void)(p), (void)(n))
+#define NO_ASAN
+#endif
+
+#define ALIGN		64U
+#define PAGE		4096U
+/* From here on a block spans pages of its own that are worth giving back. */
+#define LARGE		(32U * 1024)
+/* Free bytes per large class that keep their pages: a burst comes and goes without page faults. */
+#define KEEP_BYTES	(2U * 1024 * 1024)
+
+/* 68096 holds the largest frame (65605 bytes) behind a head of up to 2 KiB; the sizes a bit above a
+ * power of two leave room for the user's own header. Chunks are 64 to 256 KiB, so that a class that
+ * is used once costs little of the limit. */
+static const struct {
+	uint32_t size;
+	uint32_t per_chunk;
+} layout[SLAB_CLASSES] = {
+	{ 128, 511 },
+	{ 256, 255 },
+	{ 512, 127 },
+	{ 1024, 63 },
+	{ 2048, 31 },
+	{ 4096, 31 },
+	{ 8192, 15 },
+	{ 16384 + 512, 7 },
+	{ 34 * 1024, 7 },
+	{ 68096, 3 },
+	{ 132 * 1024, 1 },
+	{ 200 * 1024, 1 },
+	{ SLAB_MAX, 1 },
+};
+
+struct slab_chunk {
+	struct slab_chunk *next;
+	size_t bytes;
+};
+
+_Static_assert(sizeof(struct slab_chunk) <= ALIGN, "the first block stays aligned");
+_Static_assert(68096 % ALIGN == 0 && SLAB_MAX % ALIGN == 0, "aligned classes");
+
+void slab_init(struct slab *s, uint64_t limit_bytes)
+{
+	memset(s, 0, sizeof(*s));
+	s->limit = limit_bytes;
+}
+
+void slab_done(struct slab *s)
+{
+	struct slab_chunk *c, *next;
+
+	for (c = s->chunks; c; c = next) {
+		next = c->next;
+		/* The next mapping at this address must not inherit the poison. */
+		unpoison(c, c->bytes);
+		munmap(c, c->bytes);
+	}
+	memset(s, 0, sizeof(*s));
+}
+
+size_t slab_class_size(uint8_t cls)
+{
+	assert(cls < SLAB_CLASSES);
+	return layout[cls].size;
+}
+
+/* The link lies in a poisoned block. */
+NO_ASAN static void *link_get(void *block)
+{
+	return *(void **)block;
+}
+
+NO_ASAN static void link_set(void *block, void *next)
+{
+	*(void **)block = next;
+}
+
+static bool grow(struct slab *s, unsigned int cls)
+{
+	size_t bytes = ALIGN + (size_t)layout[cls].size * layout[cls].per_chunk;
+	struct slab_chunk *c;
+
+	bytes = (bytes + PAGE - 1) & ~(size_t)(PAGE - 1);
+	if (bytes > s->limit || s->mapped > s->limit - bytes)
+		return false;
+	c = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (c == MAP_FAILED)
+		return false;
+
+	*c = (struct slab_chunk){ .next = s->chunks, .bytes = bytes };
+	s->chunks = c;
+	s->mapped += bytes;
+	s->classes[cls].fresh = (uint8_t *)c + ALIGN;
+	s->classes[cls].nfresh = layout[cls].per_chunk;
+	poison(s->classes[cls].fresh, bytes - ALIGN);
+	return true;
+}
+
+void *slab_alloc(struct slab *s, size_t size, uint8_t *cls)
+{
+	struct slab_class *c;
+	unsigned int i = 0;
+	void *block;
+
+	while (i < SLAB_CLASSES && layout[i].size < size)
+		i++;
+	if (i == SLAB_CLASSES)
+		return NULL;
+
+	c = &s->classes[i];
+	if (c->free) {
+		block = c->free;
+		c->free = link_get(block);
+		c->nfree--;
+	} else if (c->nfresh || grow(s, i)) {
+		block = c->fresh;
+		c->fresh += layout[i].size;
+		c->nfresh--;
+	} else {
+		s->exhausted++;
+		return NULL;
+	}
+	unpoison(block, layout[i].size);
+	s->used += layout[i].size;
+	*cls = (uint8_t)i;
+	return block;
+}
+
+/* Give back the pages inside a free block, all but those its link or its neighbours lie on. */
+static void drop_pages(uint8_t *block, size_t size)
+{
+	uintptr_t from = ((uintptr_t)block + sizeof(void *) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+	uintptr_t to = ((uintptr_t)block + size) & ~(uintptr_t)(PAGE - 1);
+
+	if (from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* Where a block without pages joins: behind those that keep theirs, so that it is reused last. */
+static void *cold_border(struct slab_class *c, uint32_t keep)
+{
+	void *at = c->free;
+
+	while (--keep)
+		at = link_get(at);
+	return at;
+}
+
+void slab_free(struct slab *s, void *block, uint8_t cls)
+{
+	struct slab_class *c = &s->classes[cls];
+	uint32_t size, keep;
+
+	if (!block)
+		return;
+	assert(cls < SLAB_CLASSES);
+	size = layout[cls].size;
+	keep = KEEP_BYTES / size;
+	if (size >= LARGE && c->nfree >= keep) {
+		void *at = cold_border(c, keep);
+
+		drop_pages(block, size);
+		link_set(block, link_get(at));
+		link_set(at, block);
+	} else {
+		link_set(block, c->free);
+		c->free = block;
+	}
+	poison(block, size);
+	c->nfree++;
+	s->used -= size;
+}
