@@ -26,8 +26,7 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 /* Repeats: at most burst lines per period for this call site; when the next one is let through after
  * a suppression it carries suppressed=N. State is a static of the call site, shared by all threads. */
 struct log_limit {
-	uint64_t window_start_ns;
-	uint32_t in_window;
+	uint64_t window;	/* start of the period in ns; its low byte counts the lines in it */
 	uint32_t suppressed;
 };
 #define LOG_LIMIT_BURST		5
