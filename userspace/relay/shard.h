@@ -57,13 +57,7 @@ struct shard {
 	struct overflow *overflow[RELAY_MAX_SHARDS];
 	uint64_t mail_to;		/* bit per shard that has unpublished messages */
 
-	struct listener {
-		int fd;
-		struct overflow;
-
-enum listener_kind kind;
-		bool armed;
-	} listeners[SHARD_MAX_LISTENERS];
+	struct listener listeners[SHARD_MAX_LISTENERS];
 	unsigned int nlisteners;
 
 	pthread_t thread;

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The HTTP front door: which request gets which answer. Pure: a parsed request and its source in,
+ * bytes of the answer out. docs/protocol.md section 3. */
+#ifndef XDERP_FRONTDOOR_H
+#define XDERP_FRONTDOOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "admin/config.h"
+#include "base/textbuf.h"
+#include "wire/http1.h"
+
+enum frontdoor_page { PAGE_INDEX, PAGE_VARZ, PAGE_VARS, PAGE_CHECK, PAGE_TRAFFIC, PAGE_METRICS };
+
+struct frontdoor_env {
+	const struct config *cfg;
+	bool main_port;			/* false: the plain port beside TLS */
+	/* Renders a debug page into body; returns the status, 200 or 500. NULL: no pages. */
+	int (*page)(enum frontdoor_page page, struct textbuf *body, void *ctx);
+	void *ctx;
+	time_t now;			/* for Date */
+};
+
+enum frontdoor_next {
+	FRONTDOOR_KEEP,			/* answered; the next request may follow */
+	FRONTDOOR_CLOSE,		/* answered; then close */
+	FRONTDOOR_DERP,			/* upgraded: DERP bytes follow, in both directions */
+};
+
+struct frontdoor_result {
+	enum frontdoor_next next;
+	unsigned int status;		/* 101 for an upgrade, also when nothing is sent */
+	bool fast_start;		/* no HTTP bytes were wanted */
+	bool not_ideal;			/* Ideal-Node was there */
+	uint64_t discard;		/* request body bytes to skip before the next request */
+};
+
+/* Appends the answer to out. */
+void frontdoor_handle(struct frontdoor_result *ret, const struct frontdoor_env *env,
+		      const struct http1_request *req, const struct sockaddr *src, struct textbuf *out);
+
+/* The answer to a head that did not parse; then close. */
+void frontdoor_bad_request(int status, struct textbuf *out);
+
+/* What a plain HTTP request on the TLS port gets. */
+extern const char frontdoor_http_on_tls[];
+
+/* May this source see debug pages? Loopback, Tailscale addresses, what the settings allow; never with
+ * X-Forwarded-For. The debug key is looked at separately. */
+bool frontdoor_debug_allowed(const struct config *cfg, const struct http1_request *req,
+			     const struct sockaddr *src);
+
+#endif
