@@ -50,6 +50,9 @@ struct config {
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */
 	const char *debug_key_path;	/* TS_DEBUG_KEY_PATH, may be "" */
 
+	char *owned[4];			/* strings made here, freed by config_done */
+	unsigned int nowned;
+
 	/* resolved */
 	bool tls;			/* the main listener speaks TLS: port 443 or -certmode manual */
 	struct key private_key;		/* secret */

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "admin/config.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin/flags.h"
+#include "admin/keyfile.h"
+#include "base/util.h"
+#include "wire/handshake.h"
+
+static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
+static const char *const engines[] = { "auto", "uring", "epoll", NULL };
+static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const only_empty[] = { "", NULL };
+static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
+static const char *const only_true[] = { "true", "1", "t", "T", "TRUE", "True", NULL };
+
+#define AT(field)	offsetof(struct config, field)
+#define MESH_DIALLING	"the dialling side of the mesh is not built yet; other relays may mesh with this one (-mesh-psk-file)"
+#define ADMISSION	"admission checks are not built yet; restrict who may connect with a firewall meanwhile"
+#define ACME		"certificates by ACME are not built yet; use -certmode manual with certbot or lego and restart on renewal"
+#define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
+#define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
+
+static const struct flag table[] = {
+	{ "a", FLAG_STRING, AT(addr), ":443", "address to listen on; its host is also used for -http-port and -stun-port. TLS is spoken on port 443 and with -certmode manual",
+	  .group = "derper's flags:" },
+	{ "http-port", FLAG_INT, AT(http_port), "80", "plain HTTP port beside TLS; -1 switches it off", -1, 65535 },
+	{ "stun", FLAG_BOOL, AT(stun), "true", "answer STUN" },
+	{ "stun-port", FLAG_PORT, AT(stun_port), "3478", "UDP port for STUN", 1, 65535 },
+	{ "c", FLAG_STRING, AT(key_path), "as root /var/lib/derper/derper.key", "key file; made if it is not there" },
+	{ "certmode", FLAG_CHOICE, AT(certmode), "letsencrypt", "where certificates come from; only manual is supported where TLS is spoken",
+	  .choices = certmodes },
+	{ "certdir", FLAG_STRING, AT(certdir), "~/.cache/tailscale/derper-certs", "directory of <hostname>.crt and <hostname>.key" },
+	{ "hostname", FLAG_STRING, AT(hostname), "derp.tailscale.com", "TLS name; with an IP address a self-signed certificate is made" },
+	{ "derp", FLAG_BOOL, AT(derp), "true", "relay; false leaves only STUN and the web pages" },
+	{ "home", FLAG_STRING, AT(home), "", "root page: empty for the built-in one, blank, or a URL to redirect to" },
+	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits" },
+	{ "accept-connection-limit", FLAG_FLOAT, AT(accept_limit), "+Inf", "new TLS connections per second; more are refused", 0.001, INFINITY },
+	{ "accept-connection-burst", FLAG_FLOAT, AT(accept_burst), "9223372036854775807", "burst of that limit", 1, INFINITY },
+	{ "tcp-keepalive-time", FLAG_DURATION, AT(keepalive_ns), "10m", "idle time before TCP keepalive probes; 0 switches them off", 0, 86400 },
+	{ "tcp-user-timeout", FLAG_DURATION, AT(user_timeout_ns), "15s", "time unacknowledged data may wait before the connection is dropped", 0, 86400 },
+	{ "tcp-write-timeout", FLAG_DURATION, AT(write_timeout_ns), "2s", "time a client may take no bytes before it is closed; 0: for ever; mesh clients have 30s", 0, 86400 },
+	{ "dev", FLAG_BOOL, AT(dev), "false", "development: plain HTTP on :3340, a fresh key, mesh key from TAILSCALE_DERPER_MESH_KEY" },
+
+	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64,
+	  .group = "xderp's own flags:" },
+	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines },
+	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
+	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1e12 },
+	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
+	{ "max-handshakes", FLAG_UINT, AT(max_handshakes), "4096", "connections not logged in yet, split evenly over the shards", 1, 10000000 },
+	{ "max-connections-per-key", FLAG_UINT, AT(max_conns_per_key), "32", "connections of one node key", 1, 1024 },
+	{ "max-unknown-frame", FLAG_SIZE, AT(max_skip), "64MiB", "longest frame of an unknown type that is skipped; longer ones close the connection", 0, 4294967295.0 },
+	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
+	{ "notsent-lowat", FLAG_UINT, AT(notsent_lowat), "131072", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
+	{ "pace", FLAG_DURATION, AT(pace_ns), "50us", "busy shards wake up at most this often; 0: after every event", 0, 0.001 },
+	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
+	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
+
+	{ "mesh-with", FLAG_REFUSED, 0, "", MESH_DIALLING, .choices = only_empty, .group = "derper's flags that are refused unless they have derper's default:" },
+	{ "verify-clients", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_false, .boolean = true },
+	{ "verify-client-url", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_empty },
+	{ "verify-client-url-fail-open", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_true, .boolean = true },
+	{ "socket", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_empty },
+	{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty },
+	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
+	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
+	{ "acme-eab-kid", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
+	{ "acme-eab-key", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
+	{ "acme-email", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
+	{ "acme-ip-certs", FLAG_REFUSED, 0, "", "use -certmode manual with an IP address as -hostname: a self-signed certificate that clients pin", .choices = only_false, .boolean = true },
+	{ "secrets-url", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
+	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", INTERNAL, .choices = (const char *const[]){ "prod/derp", NULL } },
+	{ "secrets-cache-dir", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
+	{ "ace", FLAG_REFUSED, 0, "", "a proxy internal to Tailscale", .choices = only_false, .boolean = true },
+	{ "version", FLAG_REFUSED, 0, "", "print the version and exit", .choices = only_false, .boolean = true, .group = "Others:" },
+};
+
+static unsigned int usable_cores(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+	return (unsigned int)min_of(max_of(n, 1), 64);
+}
+
+/* A string of our own making, freed by config_done. */
+static const char *own(struct config *cfg, char *s)
+{
+	if (cfg->nowned < ARRAY_SIZE(cfg->owned))
+		cfg->owned[cfg->nowned++] = s;
+	return s ? s : "";
+}
+
+static const char *default_certdir(struct config *cfg)
+{
+	const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	char *s = NULL;
+
+	if (asprintf(&s, "%s%s/tailscale/derper-certs", base ? base : home ? home : "/root", base ? "" : "/.cache") < 0)
+		s = NULL;
+	return own(cfg, s);
+}
+
+/* derper looks in these places when nothing was said. */
+static const char *default_mesh_file(struct config *cfg)
+{
+	static const char system[] = "/home/derp/keys/derp-mesh.key";
+	const char *home = getenv("HOME");
+	char *s = NULL;
+
+	if (!access(system, F_OK))
+		return system;
+	if (!home || asprintf(&s, "%s/keys/derp-mesh.key", home) < 0)
+		return "";
+	own(cfg, s);
+	return access(s, F_OK) ? "" : s;
+}
+
+static const char *env_or_empty(const char *name)
+{
+	const char *v = getenv(name);
+
+	return v ? v : "";
+}
+
+static void set_defaults(struct config *cfg)
+{
+	*cfg = (struct config){
+		.addr = ":443", .http_port = 80, .stun = true, .stun_port = 3478, .key_path = "",
+		.certmode = CERTMODE_LETSENCRYPT, .hostname = "derp.tailscale.com", .derp = true, .home = "",
+		.accept_limit = INFINITY, .accept_burst = INFINITY, .keepalive_ns = 600000000000ULL,
+		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
+		.queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
+		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
+		.notsent_lowat = 131072, .pace_ns = 50000, .log_level = LOG_LEVEL_INFO,
+		.trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS"),
+		.allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP"),
+		.debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH"),
+	};
+	cfg->certdir = default_certdir(cfg);
+	cfg->mesh_psk_file = default_mesh_file(cfg);
+}
+
+static int from_environment(struct config *cfg)
+{
+	static const char name[] = "TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH";
+	const char *v = getenv(name);
+
+	for (size_t i = 0; v && *v && i < ARRAY_SIZE(table); i++)
+		if (!strcmp(table[i].name, "send-queue-depth"))
+			return flags_set(&table[i], cfg, name, v, stderr);
+	return 0;
+}
+
+static bool port_is_443(const char *addr)
+{
+	const char *colon = strrchr(addr, ':');
+
+	return colon && (!strcmp(colon, ":443") || !strcmp(colon, ":https"));
+}
+
+static int check(struct config *cfg)
+{
+	int bad = 0;
+
+	if (cfg->dev) {
+		cfg->addr = ":3340";
+		cfg->tls = false;
+	} else {
+		cfg->tls = port_is_443(cfg->addr) || cfg->certmode == CERTMODE_MANUAL;
+	}
+	if (cfg->tls && cfg->certmode != CERTMODE_MANUAL) {
+		fprintf(stderr, "xderpd: -certmode=%s is not supported where TLS is spoken (port 443): " ACME "\n",
+			certmodes[cfg->certmode]);
+		bad = -EINVAL;
+	}
+	if (!*cfg->key_path && !cfg->dev) {
+		if (geteuid() == 0) {
+			cfg->key_path = "/var/lib/derper/derper.key";
+		} else {
+			fprintf(stderr, "xderpd: -c is needed: where to keep the key file (only root has a default)\n");
+			bad = -EINVAL;
+		}
+	}
+	if (*cfg->home && strcmp(cfg->home, "blank") && strncmp(cfg->home, "http://", 7) &&
+	    strncmp(cfg->home, "https://", 8)) {
+		fprintf(stderr, "xderpd: -home: \"%s\" is wrong; allowed: nothing, blank, or a URL that begins with http:// or https://\n",
+			cfg->home);
+		bad = -EINVAL;
+	}
+	for (const char *p = cfg->home; *p; p++)
+		if (*p < 0x21 || *p > 0x7e) {
+			fprintf(stderr, "xderpd: -home: no spaces or control characters in a URL\n");
+			return -EINVAL;
+		}
+	return bad;
+}
+
+static bool asks_version(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "-version") || !strcmp(argv[i], "--version") || !strcmp(argv[i], "-version=true"))
+			return true;
+	return false;
+}
+
+int config_parse(struct config *ret, int argc, char **argv)
+{
+	bool seen[ARRAY_SIZE(table)] = { false };
+	struct config cfg;
+	int err;
+
+	if (asks_version(argc, argv)) {
+		printf("xderp %s\n", xderp_version);
+		return 1;
+	}
+	set_defaults(&cfg);
+	err = from_environment(&cfg);
+	switch (flags_parse(table, ARRAY_SIZE(table), &cfg, argc, argv, seen, stderr)) {
+	case 0:
+		break;
+	case 1:
+		printf("xderpd: a DERP relay. Flags in Go's syntax: -x v, -x=v, --x v; booleans -x or -x=false.\n");
+		flags_help(table, ARRAY_SIZE(table), stdout);
+		config_done(&cfg);
+		return 1;
+	default:
+		err = -EINVAL;
+	}
+	if (check(&cfg) || err) {
+		config_done(&cfg);
+		return -EINVAL;
+	}
+	if (!cfg.shards)
+		cfg.shards = usable_cores();
+	*ret = cfg;
+	return 0;
+}
+
+int config_load_keys(struct config *cfg, char *err, size_t errlen)
+{
+	const char *env = getenv("TAILSCALE_DERPER_MESH_KEY");
+	int e = 0;
+
+	if (cfg->dev)
+		keyfile_generate(&cfg->private_key);
+	else
+		e = keyfile_load_or_create(&cfg->private_key, cfg->key_path, err, errlen);
+	if (e)
+		return e;
+	handshake_public_key(&cfg->public_key, &cfg->private_key);
+	if (cfg->dev && env && *env) {
+		e = keyfile_parse_mesh(&cfg->mesh_key, env, strlen(env));
+		if (e)
+			snprintf(err, errlen, "TAILSCALE_DERPER_MESH_KEY must be 64 hex digits, not all of them zero");
+		cfg->has_mesh_key = !e;
+	} else if (!cfg->dev && *cfg->mesh_psk_file) {
+		e = keyfile_load_mesh(&cfg->mesh_key, cfg->mesh_psk_file, err, errlen);
+		cfg->has_mesh_key = !e;
+	}
+	return e;
+}
+
+void config_done(struct config *cfg)
+{
+	sodium_memzero(&cfg->private_key, sizeof(cfg->private_key));
+	sodium_memzero(&cfg->mesh_key, sizeof(cfg->mesh_key));
+	for (unsigned int i = 0; i < cfg->nowned; i++)
+		free(cfg->owned[i]);
+	cfg->nowned = 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Go-style command-line flags from a table: -x v, -x=v, --x; booleans need the equals sign. */
+#ifndef XDERP_FLAGS_H
+#define XDERP_FLAGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum flag_type {
+	FLAG_STRING,	/* const char * */
+	FLAG_BOOL,	/* bool */
+	FLAG_INT,	/* int */
+	FLAG_UINT,	/* unsigned int */
+	FLAG_PORT,	/* uint16_t */
+	FLAG_DURATION,	/* uint64_t, nanoseconds; Go syntax: 1h2m3.5s, 100ms, 0 */
+	FLAG_SIZE,	/* uint64_t, bytes; 64KiB, 256MiB, plain numbers */
+	FLAG_FLOAT,	/* double, +Inf included */
+	FLAG_CHOICE,	/* int (an enum): index into choices */
+	FLAG_REFUSED,	/* known, not supported: accepted only with one of the values in choices */
+};
+
+struct flag {
+	const char *name;
+	enum flag_type type;
+	size_t offset;			/* in the settings struct; not for FLAG_REFUSED */
+	const char *value;		/* default, as text, for the help */
+	const char *help;		/* FLAG_REFUSED: what to do instead */
+	double min, max;		/* numbers; 0, 0: no limits */
+	const char *const *choices;	/* NULL-terminated */
+	bool boolean;			/* FLAG_REFUSED: takes no separate value */
+	const char *group;		/* a heading in the help starts here */
+};
+
+/* Parse argv into settings. Every fault is a sentence on err. Returns 0, or -EINVAL if there was one;
+ * 1: help was asked for. seen[i] says whether table[i] was given. */
+int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, bool *seen, FILE *err);
+/* One value, as if given on the command line; says what is wrong on err, with name in front. */
+int flags_set(const struct flag *f, void *settings, const char *name, const char *value, FILE *err);
+void flags_help(const struct flag *table, size_t n, FILE *out);
+
+#endif
