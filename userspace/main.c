@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "admin/config.h"
+#include "admin/pages.h"
 #include "base/log.h"
 #include "relay/relay.h"
 
@@ -90,7 +91,10 @@ int main(int argc, char **argv)
 	if (config_load_keys(&cfg, err, sizeof(err)))
 		return fail(err);
 	raise_file_limit(&cfg);
-	if (relay_new(&relay, &cfg, err, sizeof(err)) || relay_start(relay, err, sizeof(err)))
+	if (relay_new(&relay, &cfg, err, sizeof(err)))
+		return fail(err);
+	relay->page = pages_render;
+	if (relay_start(relay, err, sizeof(err)))
 		return fail(err);
 	relay_log_ready(relay);
 

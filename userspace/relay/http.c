@@ -4,7 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "admin/pages.h"
 #include "relay/frontdoor.h"
 #include "relay/shard.h"
 #include "wire/frame.h"
@@ -41,7 +40,7 @@ static void answer(struct conn *c, const struct http1_request *req)
 {
 	struct shard *s = c->shard;
 	struct frontdoor_env env = {
-		.cfg = s->cfg, .main_port = c->main_port, .page = pages_render, .ctx = s->relay, .now = time(NULL),
+		.cfg = s->cfg, .main_port = c->main_port, .page = s->relay->page, .ctx = s->relay, .now = time(NULL),
 	};
 	struct frontdoor_result r;
 	struct textbuf out = { 0 };
@@ -52,6 +51,8 @@ static void answer(struct conn *c, const struct http1_request *req)
 		STAT_INC(&s->stats, tls13);
 	else if (c->tls_minor == 2)
 		STAT_INC(&s->stats, tls12);
+	if (view_equal(req->path, "/bootstrap-dns") && c->main_port)
+		STAT_INC(&s->stats, bootstrap_dns_requests);
 	if (!put(c, &out))
 		return;
 	if (r.next == FRONTDOOR_DERP) {

@@ -9,6 +9,7 @@
 #include "admin/config.h"
 #include "net/tls.h"
 #include "relay/directory.h"
+#include "relay/frontdoor.h"
 #include "relay/stats.h"
 
 #define RELAY_MAX_SHARDS	64
@@ -24,6 +25,8 @@ struct relay {
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
 	uint64_t start_unix, start_ns;
+	/* Renders debug pages; set before relay_start. NULL: there are none. */
+	int (*page)(enum frontdoor_page page, struct textbuf *body, void *relay);
 	unsigned int watchers;		/* atomic: connections that watch, all shards */
 	bool draining;			/* atomic: shards see it after a wake */
 };

@@ -165,6 +165,7 @@ unsigned int sendq_gather(struct conn *c, struct iovec *iov, unsigned int max)
 		iov[n++] = (struct iovec){ p->data, p->len };
 	}
 	if (n) {
+		stats_note_flush(&c->shard->stats, n);
 		iov[0].iov_base = (uint8_t *)iov[0].iov_base + peer->head_off;
 		iov[0].iov_len -= peer->head_off;
 	}
@@ -178,6 +179,7 @@ int sendq_seal(struct conn *c)
 	struct iovec iov[64];
 	struct pktq batch = { 0 };
 	struct pkt *p;
+	unsigned int frames = 0;
 	int err = 0;
 
 	while (!err && outbuf_len(&c->out) < SENDQ_SEAL) {
@@ -190,10 +192,13 @@ int sendq_seal(struct conn *c)
 		}
 		if (!batch.n)
 			break;
+		frames += batch.n;
 		err = transport_seal(&c->transport, iov, batch.n, &c->out);
 		while ((p = pktq_pop(&batch)))
 			err ? drop(c, p, DROP_WRITE_ERROR) : sent(c, p);
 	}
+	if (frames)
+		stats_note_flush(&c->shard->stats, frames);
 	return err;
 }
 

@@ -22,3 +22,14 @@ const char *close_reason_name(enum close_reason r)
 
 	return names[r];
 }
+
+void stats_note_flush(struct shard_stats *st, unsigned int frames)
+{
+	static const unsigned int bounds[FLUSH_BUCKETS - 1] = FLUSH_BOUNDS;
+	unsigned int i = 0;
+
+	while (i < FLUSH_BUCKETS - 1 && frames > bounds[i])
+		i++;
+	STAT_INC(st, flush_frames[i]);
+	STAT_ADD(st, flush_frames_sum, frames);
+}

@@ -68,6 +68,7 @@ enum close_reason {
 	X(tls12,		"TLS 1.2 requests")				\
 	X(tls13,		"TLS 1.3 requests")				\
 	X(http_requests,	"HTTP requests answered or upgraded")			\
+	X(bootstrap_dns_requests, "requests for /bootstrap-dns")			\
 	X(fast_starts,		"upgrades with Derp-Fast-Start")			\
 	X(logins,		"logins accepted")					\
 	X(packets_received,	"SendPacket frames received")				\
@@ -124,6 +125,10 @@ enum close_reason {
 	X(gone_subscriptions,	"PeerGone subscriptions held")				\
 	X(queue_memory_used,	"bytes of packets, frames under assembly and ciphertext held")
 
+/* Upper bounds of derper's histogram of frames per flush. */
+#define FLUSH_BOUNDS	{ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100 }
+#define FLUSH_BUCKETS	17
+
 struct shard_stats {
 #define X(field, help) uint64_t field;
 	SHARD_COUNTERS(X)
@@ -135,6 +140,8 @@ struct shard_stats {
 	uint64_t bytes_dropped[DROP_REASON_NR][KIND_NR];
 	uint64_t closed[CLOSE_REASON_NR];
 	uint64_t login_refused[8];		/* by enum login_refusal */
+	uint64_t flush_frames[FLUSH_BUCKETS];	/* gathered sends by number of frames; last: more */
+	uint64_t flush_frames_sum;
 	uint64_t avg_queue_us;			/* moving average, factor 0.1 */
 };
 
@@ -146,6 +153,9 @@ const char *close_reason_name(enum close_reason r);
 #define STAT_INC(st, field)	STAT_ADD(st, field, 1)
 #define STAT_DEC(st, field)	STAT_ADD(st, field, -1)
 #define STAT_SET(st, field, v)	__atomic_store_n(&(st)->field, (uint64_t)(v), __ATOMIC_RELAXED)
+
+/* A flush handed that many frames to the transport. */
+void stats_note_flush(struct shard_stats *st, unsigned int frames);
 
 /* Add all fields of from (another thread's, live) to *sum. struct shard_stats is an array of u64. */
 static inline void stats_add(struct shard_stats *sum, const struct shard_stats *from)

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "admin/pages.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "relay/relay.h"
+#include "wire/handshake.h"
+
+/* One reading of everything, so that a page does not contradict itself more than it must. */
+struct snapshot {
+	const struct relay *relay;
+	const struct config *cfg;
+	struct shard_stats st;
+	struct relay_totals totals;
+	uint64_t uptime_s, fds, max_fds, rss, vsize;
+	double cpu_s;
+};
+
+static uint64_t count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	uint64_t n = 0;
+
+	if (!d)
+		return 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n > 3 ? n - 3 : 0;	/* ., .. and d itself */
+}
+
+static void read_memory(struct snapshot *s)
+{
+	unsigned long vsize = 0, rss = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (!f)
+		return;
+	if (fscanf(f, "%lu %lu", &vsize, &rss) == 2) {
+		s->vsize = vsize * (uint64_t)sysconf(_SC_PAGESIZE);
+		s->rss = rss * (uint64_t)sysconf(_SC_PAGESIZE);
+	}
+	fclose(f);
+}
+
+static void take(struct snapshot *s, const struct relay *r)
+{
+	struct rusage ru;
+	struct rlimit rl;
+
+	*s = (struct snapshot){ .relay = r, .cfg = r->cfg };
+	relay_stats(r, &s->st);
+	directory_totals(r->directory, &s->totals);
+	s->uptime_s = (clock_now_ns() - r->start_ns) / NS_PER_S;
+	s->fds = count_fds();
+	if (!getrlimit(RLIMIT_NOFILE, &rl))
+		s->max_fds = rl.rlim_cur;
+	read_memory(s);
+	if (!getrusage(RUSAGE_SELF, &ru))
+		s->cpu_s = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+			   (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+}
+
+/* --- Prometheus text */
+
+static void type(struct textbuf *b, const char *name, const char *kind)
+{
+	textbuf_printf(b, "# TYPE %s %s\n", name, kind);
+}
+
+static void value(struct textbuf *b, const char *name, const char *kind, uint64_t v)
+{
+	type(b, name, kind);
+	textbuf_printf(b, "%s %" PRIu64 "\n", name, v);
+}
+
+/* derper's names for what we count. */
+static void derper_counters(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+	const struct { const char *name, *kind; uint64_t v; } rows[] = {
+		{ "derp_accepts", "counter", st->accepts },
+		{ "derp_bytes_received", "counter", st->bytes_received },
+		{ "derp_bytes_sent", "counter", st->bytes_sent },
+		{ "derp_clients_local", "gauge", s->totals.clients_local },
+		{ "derp_clients_remote", "gauge", 0 },
+		{ "derp_clients_total", "gauge", s->totals.clients_local },
+		{ "derp_current_connections", "gauge", st->derp_conns },
+		{ "derp_current_dup_client_conns", "gauge", s->totals.dup_client_conns },
+		{ "derp_current_dup_client_keys", "gauge", s->totals.dup_client_keys },
+		{ "derp_current_file_descriptors", "gauge", s->fds },
+		{ "derp_current_home_connections", "gauge", st->home_conns },
+		{ "derp_current_notideal_connections", "gauge", st->not_ideal_conns },
+		{ "derp_got_ping", "counter", st->got_ping },
+		{ "derp_home_moves_in", "counter", st->home_moves_in },
+		{ "derp_home_moves_out", "counter", st->home_moves_out },
+		{ "derp_memstats_sys0", "gauge", s->vsize },
+		{ "derp_multiforwarder_created", "counter", 0 },
+		{ "derp_multiforwarder_deleted", "counter", 0 },
+		{ "derp_packet_forwarder_delete_other_value", "counter", 0 },
+		{ "derp_packets_forwarded_in", "counter", st->packets_forwarded_in },
+		{ "derp_packets_forwarded_out", "counter", 0 },
+		{ "derp_packets_received", "counter", st->packets_received },
+		{ "derp_packets_sent", "counter", st->packets_sent },
+		{ "derp_peer_gone_disconnected_frames", "counter", st->gone_disconnected_frames },
+		{ "derp_peer_gone_not_here_frames", "counter", st->gone_not_here_frames },
+		{ "derp_sclient_write_timeouts", "counter", st->write_timeouts },
+		{ "derp_sent_pong", "counter", st->sent_pong },
+		{ "derp_total_dup_client_conns", "counter", st->dup_client_conns },
+		{ "derp_unknown_frames", "counter", st->unknown_frames },
+		{ "derp_watchers", "gauge", st->watchers },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		value(b, rows[i].name, rows[i].kind, rows[i].v);
+	type(b, "derp_average_queue_duration_ms", "untyped");
+	textbuf_printf(b, "derp_average_queue_duration_ms %.3f\n", (double)st->avg_queue_us / 1000 / s->relay->nshards);
+}
+
+static void by_reason(struct textbuf *b, const char *name, const uint64_t v[DROP_REASON_NR][KIND_NR], unsigned int n)
+{
+	type(b, name, "counter");
+	for (unsigned int r = 0; r < n; r++)
+		textbuf_printf(b, "%s{reason=\"%s\",kind=\"disco\"} %" PRIu64 "\n%s{reason=\"%s\",kind=\"other\"} %" PRIu64 "\n",
+			       name, drop_reason_name(r), v[r][KIND_DISCO], name, drop_reason_name(r), v[r][KIND_OTHER]);
+}
+
+static void flush_histogram(struct textbuf *b, const struct shard_stats *st)
+{
+	static const unsigned int bounds[FLUSH_BUCKETS - 1] = FLUSH_BOUNDS;
+	static const char name[] = "derp_buffered_write_frames";
+	uint64_t sum = 0;
+
+	type(b, name, "histogram");
+	for (unsigned int i = 0; i < FLUSH_BUCKETS - 1; i++) {
+		sum += st->flush_frames[i];
+		textbuf_printf(b, "%s_bucket{le=\"%u\"} %" PRIu64 "\n", name, bounds[i], sum);
+	}
+	sum += st->flush_frames[FLUSH_BUCKETS - 1];
+	textbuf_printf(b, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %" PRIu64 "\n%s_count %" PRIu64 "\n",
+		       name, sum, name, st->flush_frames_sum, name, sum);
+}
+
+static void stun(struct textbuf *b, const struct shard_stats *st)
+{
+	type(b, "stun_requests", "counter");
+	textbuf_printf(b, "stun_requests{disposition=\"success\"} %" PRIu64 "\nstun_requests{disposition=\"not_stun\"} %" PRIu64 "\n"
+		       "stun_requests{disposition=\"read_error\"} %" PRIu64 "\nstun_requests{disposition=\"write_error\"} %" PRIu64 "\n",
+		       st->stun_success, st->stun_not_stun, st->stun_read_error, st->stun_write_error);
+	type(b, "stun_addrfamily", "counter");
+	textbuf_printf(b, "stun_addrfamily{family=\"ipv4\"} %" PRIu64 "\nstun_addrfamily{family=\"ipv6\"} %" PRIu64 "\n",
+		       st->stun_ipv4, st->stun_ipv6);
+}
+
+static void tls(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+
+	if (!s->cfg->tls)
+		return;
+	type(b, "derper_tls_request_version", "untyped");
+	textbuf_printf(b, "derper_tls_request_version{version=\"1.2\"} %" PRIu64 "\nderper_tls_request_version{version=\"1.3\"} %" PRIu64 "\n",
+		       st->tls12, st->tls13);
+	type(b, "derper_tls_active_version", "gauge");
+	textbuf_printf(b, "derper_tls_active_version{version=\"1.2\"} %" PRIu64 "\nderper_tls_active_version{version=\"1.3\"} %" PRIu64 "\n",
+		       st->tls12_active, st->tls13_active);
+	value(b, "tls_listener_accepted_connections", "counter", st->tcp_accepted - st->closed[CLOSE_ACCEPT_LIMIT]);
+	value(b, "tls_listener_rejected_connections", "counter", st->closed[CLOSE_ACCEPT_LIMIT]);
+}
+
+static void process(struct textbuf *b, const struct snapshot *s)
+{
+	type(b, "process_cpu_seconds_total", "counter");
+	textbuf_printf(b, "process_cpu_seconds_total %.3f\n", s->cpu_s);
+	value(b, "process_open_fds", "gauge", s->fds);
+	value(b, "process_max_fds", "gauge", s->max_fds);
+	value(b, "process_resident_memory_bytes", "gauge", s->rss);
+	value(b, "process_virtual_memory_bytes", "gauge", s->vsize);
+	value(b, "process_start_time_seconds", "gauge", s->relay->start_unix);
+	value(b, "process_start_unix_time", "gauge", s->relay->start_unix);
+	value(b, "uptime_sec", "counter", s->uptime_s);
+	type(b, "version", "gauge");
+	textbuf_printf(b, "version{version=\"%s\",binary=\"xderpd\"} 1\n", xderp_version);
+}
+
+static void varz(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+
+	derper_counters(b, s);
+	type(b, "derp_packets_received_kind", "counter");
+	textbuf_printf(b, "derp_packets_received_kind{kind=\"disco\"} %" PRIu64 "\nderp_packets_received_kind{kind=\"other\"} %" PRIu64 "\n",
+		       st->packets_received_disco, st->packets_received_other);
+	/* Reasons that derper does not know are in xderp_packets_dropped only. */
+	by_reason(b, "derp_packets_dropped", st->packets_dropped, DROP_DERPER_NR);
+	by_reason(b, "derp_bytes_dropped", st->bytes_dropped, DROP_DERPER_NR);
+	flush_histogram(b, st);
+	stun(b, st);
+	tls(b, s);
+	value(b, "bootstrap_dns_requests", "counter", st->bootstrap_dns_requests);
+	process(b, s);
+}
+
+static void metrics(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+
+	varz(b, s);
+#define X(field, help) \
+	textbuf_printf(b, "# HELP xderp_" #field " " help "\n# TYPE xderp_" #field " counter\nxderp_" #field " %" PRIu64 "\n", \
+		       st->field);
+	SHARD_COUNTERS(X)
+#undef X
+#define X(field, help) \
+	textbuf_printf(b, "# HELP xderp_" #field " " help "\n# TYPE xderp_" #field " gauge\nxderp_" #field " %" PRIu64 "\n", \
+		       st->field);
+	SHARD_GAUGES(X)
+#undef X
+	by_reason(b, "xderp_packets_dropped", st->packets_dropped, DROP_REASON_NR);
+	by_reason(b, "xderp_bytes_dropped", st->bytes_dropped, DROP_REASON_NR);
+	type(b, "xderp_connections_closed", "counter");
+	for (unsigned int r = 0; r < CLOSE_REASON_NR; r++)
+		textbuf_printf(b, "xderp_connections_closed{reason=\"%s\"} %" PRIu64 "\n", close_reason_name(r), st->closed[r]);
+	type(b, "xderp_logins_refused", "counter");
+	for (unsigned int r = 1; r < LOGIN_REFUSAL_NR; r++)
+		textbuf_printf(b, "xderp_logins_refused{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
+	value(b, "xderp_shards", "gauge", s->relay->nshards);
+	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
+	if (s->relay->tls)
+		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(s->relay->tls));
+}
+
+/* --- expvar JSON: the same numbers under derper's raw names */
+
+static void vars(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+
+	textbuf_printf(b, "{\n\"counter_uptime_sec\": %" PRIu64 ",\n\"gauge_process_start_unix_time\": %" PRIu64 ",\n\"derp\": {",
+		       s->uptime_s, s->relay->start_unix);
+	textbuf_printf(b, "\"accepts\": %" PRIu64 ", \"bytes_received\": %" PRIu64 ", \"bytes_sent\": %" PRIu64
+		       ", \"gauge_clients_local\": %" PRIu64 ", \"gauge_clients_total\": %" PRIu64
+		       ", \"gauge_current_connections\": %" PRIu64 ", \"gauge_current_home_connections\": %" PRIu64
+		       ", \"gauge_watchers\": %" PRIu64 ", \"got_ping\": %" PRIu64 ", \"sent_pong\": %" PRIu64
+		       ", \"packets_received\": %" PRIu64 ", \"packets_sent\": %" PRIu64 ", \"unknown_frames\": %" PRIu64,
+		       st->accepts, st->bytes_received, st->bytes_sent, s->totals.clients_local, s->totals.clients_local,
+		       st->derp_conns, st->home_conns, st->watchers, st->got_ping, st->sent_pong, st->packets_received,
+		       st->packets_sent, st->unknown_frames);
+	textbuf_puts(b, ", \"counter_packets_dropped\": {");
+	for (unsigned int r = 0; r < DROP_REASON_NR; r++)
+		textbuf_printf(b, "%s\"%s\": %" PRIu64, r ? ", " : "", drop_reason_name(r),
+			       st->packets_dropped[r][KIND_DISCO] + st->packets_dropped[r][KIND_OTHER]);
+	textbuf_printf(b, "}},\n\"stun\": {\"counter_requests\": {\"success\": %" PRIu64 ", \"not_stun\": %" PRIu64
+		       ", \"read_error\": %" PRIu64 ", \"write_error\": %" PRIu64 "}, \"counter_addrfamily\": {\"ipv4\": %" PRIu64
+		       ", \"ipv6\": %" PRIu64 "}}\n}\n",
+		       st->stun_success, st->stun_not_stun, st->stun_read_error, st->stun_write_error, st->stun_ipv4, st->stun_ipv6);
+}
+
+static void index_page(struct textbuf *b, const struct snapshot *s)
+{
+	struct utsname un = { 0 };
+
+	uname(&un);
+	textbuf_printf(b, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>xderp debug</title></head><body>"
+		       "<h1>xderp debug</h1><ul>"
+		       "<li><b>Uptime:</b> %" PRIu64 "s</li><li><b>Version:</b> %s</li><li><b>Machine:</b> %s</li>"
+		       "<li><b>TLS hostname:</b> %s</li><li><b>Mesh key:</b> %s</li>"
+		       "<li><a href=\"/debug/varz\">/debug/varz</a> (derper's metrics, Prometheus text)</li>"
+		       "<li><a href=\"/metrics\">/metrics</a> (the same and xderp's own)</li>"
+		       "<li><a href=\"/debug/vars\">/debug/vars</a> (metrics, JSON)</li>"
+		       "<li><a href=\"/debug/check\">/debug/check</a> (consistency check)</li>"
+		       "<li><a href=\"/debug/traffic\">/debug/traffic</a> (traffic check)</li></ul></body></html>\n",
+		       s->uptime_s, xderp_version, un.nodename, s->cfg->hostname, s->cfg->has_mesh_key ? "true" : "false");
+}
+
+/* Connections of keys must add up to logged-in connections; only a quiet relay can be asked exactly. */
+static int check(struct textbuf *b, const struct snapshot *s)
+{
+	uint64_t single = s->totals.clients_local - s->totals.dup_client_keys;
+	uint64_t conns = single + s->totals.dup_client_conns;
+
+	if (conns == s->st.derp_conns) {
+		textbuf_puts(b, "derp.Server ConsistencyCheck okay");
+		return 200;
+	}
+	textbuf_printf(b, "connections by key = %" PRIu64 ", by shard = %" PRIu64 " (logins and logouts under way show as a difference)\n",
+		       conns, s->st.derp_conns);
+	return 500;
+}
+
+int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
+{
+	struct snapshot s;
+
+	take(&s, ctx);
+	switch (page) {
+	case PAGE_INDEX:
+		index_page(body, &s);
+		return 200;
+	case PAGE_VARZ:
+		varz(body, &s);
+		return 200;
+	case PAGE_METRICS:
+		metrics(body, &s);
+		return 200;
+	case PAGE_VARS:
+		vars(body, &s);
+		return 200;
+	case PAGE_CHECK:
+		return check(body, &s);
+	case PAGE_TRAFFIC:
+		textbuf_puts(body, "per-connection traffic is not shown yet; see /metrics\n");
+		return 501;
+	}
+	return 404;
+}
