@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package interop
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"tailscale.com/types/key"
+)
+
+// narrow logs in over a connection with a small receive buffer, so that the server soon cannot
+// write to a client that does not read.
+func (s *server) narrow(t testing.TB) *raw {
+	t.Helper()
+	return s.narrowAs(t, infoUsual)
+}
+
+func (s *server) narrowAs(t testing.TB, info string) *raw {
+	t.Helper()
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+		})
+	}}
+	c, err := d.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	r := newRaw(t, s, s.secure(t, c, nil))
+	if err := r.upgrade(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.login(key.NewNode(), info); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// conservation: every packet received is sent, dropped for a reason, or still queued.
+func (s *server) conservation(t testing.TB) {
+	t.Helper()
+	var last string
+	until(t, "received = sent + dropped", func() bool {
+		v := s.varz(t)
+		in := v.value("derp_packets_received") + v.value("derp_packets_forwarded_in")
+		out := v.value("derp_packets_sent") + v.sum("derp_packets_dropped")
+		queued := 0.0
+		if isXderp() {
+			queued = s.metrics(t).sum("xderp_packets_queued")
+		}
+		last = fmt.Sprintf("received %v, sent and dropped %v, queued %v", in, out, queued)
+		return in == out+queued
+	})
+	t.Log(last)
+}
+
+// A receiver that never reads: its sender is not blocked, others keep flowing, drops are named.
+func TestReceiverThatNeverReads(t *testing.T) {
+	for _, m := range []mode{plain, tlsName} {
+		t.Run(m.String(), func(t *testing.T) {
+			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=60s"}})
+			stuck, sender, other, others := s.narrow(t), s.client(t), s.client(t), s.pair(t)
+			p := make([]byte, 1400)
+			until(t, "nothing to reach the stuck receiver any more", func() bool {
+				before := s.varz(t).value("derp_packets_sent")
+				for range 200 {
+					sender.sendTo(stuck.pub, p)
+				}
+				sender.sync()
+				return s.varz(t).value("derp_packets_sent") == before
+			})
+			// It stays stuck for 60 s; meanwhile the sender and all others are served.
+			for range 50 {
+				for range 10 {
+					sender.sendTo(stuck.pub, p)
+					sender.sendTo(stuck.pub, discoPacket(200, 1))
+				}
+				deliver(sender, other)
+				deliver(other, sender)
+				others.relays()
+			}
+			v := s.varz(t)
+			if got := v.value("derp_current_connections"); got != 5 {
+				t.Errorf("%v connections, want 5", got)
+			}
+			if v.sum("derp_packets_dropped", `"queue_head"`, `"disco"`) == 0 {
+				t.Error("no disco packet dropped")
+			}
+			stuck.c.Close()
+			until(t, "the stuck client to go", func() bool {
+				return s.varz(t).value("derp_current_connections") == 4
+			})
+			if got := s.varz(t).sum("derp_packets_dropped", `"gone_disconnected"`); got == 0 {
+				t.Error("what was queued for it is not counted gone_disconnected")
+			}
+			s.conservation(t)
+		})
+	}
+}
+
+// A receiver that takes no frame for the write timeout is disconnected.
+func TestWriteTimeout(t *testing.T) {
+	for _, m := range []mode{plain, tlsName} {
+		t.Run(m.String(), func(t *testing.T) {
+			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=2s"}})
+			stuck, sender, others := s.narrow(t), s.client(t), s.pair(t)
+			p := make([]byte, 1400)
+			begin := time.Now()
+			until(t, "the stuck client to be disconnected", func() bool {
+				for range 200 {
+					sender.sendTo(stuck.pub, p)
+				}
+				sender.sync()
+				others.relays()
+				return s.varz(t).value("derp_current_connections") == 3
+			})
+			if d := time.Since(begin); d < 1900*time.Millisecond {
+				t.Errorf("disconnected after %v already", d)
+			}
+			v := s.varz(t)
+			if got := v.value("derp_sclient_write_timeouts"); got != 1 {
+				t.Errorf("derp_sclient_write_timeouts %v, want 1", got)
+			}
+			if v.sum("derp_packets_dropped", `"queue_head"`) == 0 || v.sum("derp_packets_dropped", `"gone_disconnected"`) == 0 {
+				t.Error("drops by queue_head or gone_disconnected missing")
+			}
+			s.conservation(t)
+			// Its key is gone: disco is answered so.
+			sender.sendTo(stuck.pub, discoPacket(62, 1))
+			sender.wantGone(stuck.pub, goneNotHere)
+		})
+	}
+}
+
+// Mesh clients have 30 s: a stuck one is still there when an ordinary one would be long gone.
+func TestWriteTimeoutNotForMesh(t *testing.T) {
+	s := start(t, opts{mesh: true, args: []string{"-tcp-write-timeout=500ms"}})
+	stuck, sender, control := s.narrowAs(t, infoMesh), s.client(t), s.narrow(t)
+	p := make([]byte, 1400)
+	until(t, "the ordinary stuck client to be disconnected", func() bool {
+		for range 200 {
+			sender.sendTo(stuck.pub, p)
+			sender.sendTo(control.pub, p)
+		}
+		sender.sync()
+		return s.varz(t).value("derp_sclient_write_timeouts") > 0
+	})
+	until(t, "the ordinary one to be gone", func() bool {
+		return s.varz(t).value("derp_current_connections") == 2
+	})
+}
+
+// A slow reader within the limits sees what it gets intact and in order per kind; what is missing
+// at the end is exactly what was counted as dropped.
+func TestSlowReader(t *testing.T) {
+	for _, m := range []mode{plain, tlsName} {
+		t.Run(m.String(), func(t *testing.T) {
+			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=60s"}})
+			slow, sender := s.narrow(t), s.client(t)
+			const n = 6000 // of each kind: more than all buffers on the way hold
+			sent := make(chan error, 1)
+			go func() { sent <- sendKinds(sender, slow.pub, n) }()
+
+			got := map[byte]uint64{}  // packets received by kind
+			next := map[byte]uint64{} // smallest number that may come next
+			for end := map[byte]bool{}; len(end) < 2; {
+				f, err := slow.frame()
+				if err != nil {
+					t.Fatalf("after %v packets: %v", got, err)
+				}
+				if f.typ != fRecvPacket {
+					continue
+				}
+				_, p := splitPacket(f.body)
+				kind, seq := kindOf(p), binary.BigEndian.Uint64(p[70:])
+				if seq < next[kind] {
+					t.Fatalf("kind %c: packet %d after %d", kind, seq, next[kind]-1)
+				}
+				if !bytes.Equal(p, kindPacket(kind, seq)) {
+					t.Fatalf("kind %c: packet %d is damaged", kind, seq)
+				}
+				got[kind]++
+				next[kind] = seq + 1
+				if seq >= n {
+					end[kind] = true
+				}
+				if got[kind]%100 == 0 {
+					time.Sleep(2 * time.Millisecond) // slow is the point here
+				}
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+			v := s.varz(t)
+			total := v.value("derp_packets_received")
+			dropped := v.sum("derp_packets_dropped")
+			if float64(got['D']+got['O'])+dropped != total {
+				t.Errorf("got %v, dropped %v, of %v", got, dropped, total)
+			}
+			for kind, label := range map[byte]string{'D': `"disco"`, 'O': `"other"`} {
+				in := v.sum("derp_packets_received_kind", label)
+				out := v.sum("derp_packets_dropped", label)
+				if float64(got[kind])+out != in {
+					t.Errorf("kind %c: got %d, dropped %v, of %v", kind, got[kind], out, in)
+				}
+			}
+			t.Logf("got %d disco and %d other packets, %v dropped", got['D'], got['O'], dropped)
+		})
+	}
+}
+
+// sendKinds sends n packets of each kind as fast as it can, then closing ones until the reader,
+// whose queue may drop them, has one of each.
+func sendKinds(r *raw, dst key.NodePublic, n uint64) error {
+	for seq := range n {
+		for _, kind := range []byte("DO") {
+			r.c.SetWriteDeadline(time.Now().Add(patience))
+			if _, err := r.c.Write(encode(fSendPacket, dst.AppendTo(nil), kindPacket(kind, seq))); err != nil {
+				return err
+			}
+		}
+	}
+	// The newest packets are never dropped, only older ones for them.
+	for _, kind := range []byte("DO") {
+		if _, err := r.c.Write(encode(fSendPacket, dst.AppendTo(nil), kindPacket(kind, n))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func kindOf(p []byte) byte {
+	if p[0] == 'T' {
+		return 'D'
+	}
+	return 'O'
+}
+
+// kindPacket is packet seq of a kind, 80 to 2079 bytes.
+func kindPacket(kind byte, seq uint64) []byte {
+	size := 80 + int(seq*977%2000)
+	p := append([]byte(nil), noise[seq*13%maxPacket:][:size]...)
+	p[0] = kind
+	if kind == 'D' {
+		copy(p, discoPacket(62, 0)[:6])
+	}
+	binary.BigEndian.PutUint64(p[70:], seq)
+	return p
+}
