@@ -1,44 +1,66 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net/tls.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "net/cert.h"
+#include "net/meta_cert.h"
 
-#define ERROR_LEN	64
-
-/* AEAD only. The server's order holds, except that a client that puts ChaCha20 first gets it: it has no AES hardware. */
+/* AEAD only. Our order holds, except that a client that puts ChaCha20 first gets it: it has no
+ * AES hardware. */
 #define CIPHERS_12	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:" \
 			"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:" \
 			"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define CIPHERS_13	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+/* What Go offers; finite-field groups would let a client buy our time cheaply. */
+#define GROUPS		"X25519:P-256:P-384:P-521"
+
+#define HEAD_LEN	5	/* of a record; of what is looked at to tell HTTP from TLS */
+#define RECORD_MAX	16384U
+#define RECORD_EXTRA	32U	/* head, explicit nonce, content type and tag: at most 29 */
 
 struct tls_ctx {
 	SSL_CTX *ssl;
 	char *hostname;			/* owned; NULL: any name, the certificate is for an address */
 	int64_t not_after;
+	unsigned int shares;		/* atomic: connections of all shards, and the owner */
 };
 
 struct tls {
 	SSL *ssl;
-	/* Lent by tls_feed; what OpenSSL did not take by the time it wants more is an error of ours. */
-	const uint8_t *in;
+	struct tls_ctx *ctx;		/* a share */
+	const uint8_t *in;		/* lent; what OpenSSL did not take yet */
 	size_t in_len;
 	struct tls_out *out;		/* of the call under way */
-	bool out_failed, first_seen, got_http;
-	char error[ERROR_LEN];
+	const char *error;		/* static */
+	int ended;			/* 1 until reading or writing came to an end for good: then 0 or -errno */
+	bool no_room;			/* out could not grow */
+	uint8_t head_len;
+	uint8_t head[HEAD_LEN];		/* the first bytes of the stream */
 };
 
 /* --- the BIO: reads the lent bytes, writes to the caller's buffer; nothing is copied twice */
+
+static void keep_head(struct tls *t, const uint8_t *p, size_t n)
+{
+	size_t k = min_of(n, (size_t)(HEAD_LEN - t->head_len));
+
+	memcpy(t->head + t->head_len, p, k);
+	t->head_len += (uint8_t)k;
+}
 
 static int bio_read(BIO *bio, char *buf, int len)
 {
@@ -50,10 +72,16 @@ static int bio_read(BIO *bio, char *buf, int len)
 		BIO_set_retry_read(bio);
 		return -1;
 	}
+	keep_head(t, t->in, n);
 	memcpy(buf, t->in, n);
 	t->in += n;
 	t->in_len -= n;
 	return (int)n;
+}
+
+static int out_reserve(struct tls_out *o, size_t n)
+{
+	return o->cap - o->len < n ? o->grow(o, n) : 0;
 }
 
 static int bio_write(BIO *bio, const char *buf, int len)
@@ -62,8 +90,8 @@ static int bio_write(BIO *bio, const char *buf, int len)
 	struct tls_out *o = t->out;
 
 	BIO_clear_retry_flags(bio);
-	if (!o || (o->cap - o->len < (size_t)len && o->grow(o, (size_t)len))) {
-		t->out_failed = true;
+	if (out_reserve(o, (size_t)len)) {
+		t->no_room = true;
 		return -1;
 	}
 	memcpy(o->p + o->len, buf, (size_t)len);
@@ -79,108 +107,120 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP;
 }
 
-static BIO_METHOD *bio_method(void)
-{
-	static BIO_METHOD *m;
-	BIO_METHOD *n, *none = NULL;
+/* Connections outlive the context they came from, so the method is the process's. */
+static BIO_METHOD *lent_method;
 
-	if (__atomic_load_n(&m, __ATOMIC_ACQUIRE))
-		return m;
-	n = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "lent");
-	if (!n)
-		return NULL;
-	BIO_meth_set_read(n, bio_read);
-	BIO_meth_set_write(n, bio_write);
-	BIO_meth_set_ctrl(n, bio_ctrl);
-	if (!__atomic_compare_exchange_n(&m, &none, n, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		BIO_meth_free(n);
-	return m;
+static void make_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "lent");
+
+	if (!m)
+		return;
+	BIO_meth_set_read(m, bio_read);
+	BIO_meth_set_write(m, bio_write);
+	BIO_meth_set_ctrl(m, bio_ctrl);
+	lent_method = m;
+}
+
+static const BIO_METHOD *bio_method(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_method);
+	return lent_method;
 }
 
 /* --- the context */
 
-/* docs/protocol.md section 2.1: who reads this certificate knows the relay's DERP key before its first byte. */
-static X509 *meta_certificate(const struct key *derp_public, unsigned int version)
-{
-	static const uint8_t not_a_ca[] = { 0x30, 0x00 };	/* an empty BasicConstraints sequence */
-	char cn[7 + KEY_HEX_LEN + 1] = "derpkey";
-	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	ASN1_OCTET_STRING *der = ASN1_OCTET_STRING_new();
-	ASN1_OBJECT *oid = OBJ_nid2obj(NID_basic_constraints);
-	X509_EXTENSION *ext = NULL;
-	X509 *x = X509_new();
-	X509_NAME *name;
-	bool ok;
-
-	key_to_hex(cn + 7, derp_public);
-	name = x ? X509_get_subject_name(x) : NULL;
-	ok = key && der && name && ASN1_OCTET_STRING_set(der, not_a_ca, sizeof(not_a_ca)) &&
-	     (ext = X509_EXTENSION_create_by_OBJ(NULL, oid, 1, der)) &&
-	     X509_set_version(x, X509_VERSION_3) && ASN1_INTEGER_set(X509_get_serialNumber(x), (long)version) &&
-	     X509_gmtime_adj(X509_getm_notBefore(x), -30L * 86400) &&
-	     X509_gmtime_adj(X509_getm_notAfter(x), 30L * 86400) &&
-	     /* MBSTRING types refuse names above 64 characters. */
-	     X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_PRINTABLESTRING, (const uint8_t *)cn, -1, -1, 0) &&
-	     X509_set_issuer_name(x, name) && X509_set_pubkey(x, key) && X509_add_ext(x, ext, -1) &&
-	     X509_sign(x, key, NULL);
-	X509_EXTENSION_free(ext);
-	ASN1_OCTET_STRING_free(der);
-	EVP_PKEY_free(key);
-	if (ok)
-		return x;
-	X509_free(x);
-	return NULL;
-}
-
 /* derper answers a wrong or missing name with internal_error. */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
-	struct tls_ctx *c = arg;
+	struct tls *t = SSL_get_app_data(ssl);
+	const char *want = t->ctx->hostname;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
-	if (!c->hostname || (name && !strcasecmp(name, c->hostname)))
+	(void)arg;
+	if (!want || (name && !strcasecmp(name, want)))
 		return SSL_TLSEXT_ERR_OK;
+	t->error = "wrong server name";
 	*alert = SSL_AD_INTERNAL_ERROR;
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 /* http/1.1 if offered; h2 can't be upgraded. Offers without it are refused, as Go does. */
-static int on_alpn(SSL *ssl, const uint8_t **out, uint8_t *outlen, const uint8_t *in, unsigned int inlen, void *arg)
+static int on_alpn(SSL *ssl, const uint8_t **out, uint8_t *outlen, const uint8_t *in,
+		   unsigned int inlen, void *arg)
 {
 	static const uint8_t want[] = "\x08http/1.1";
 
 	(void)ssl;
 	(void)arg;
+	/* OpenSSL checked that the lengths add up. */
 	for (unsigned int i = 0; i < inlen; i += in[i] + 1U) {
-		if (i + sizeof(want) - 1 <= inlen && !memcmp(in + i, want, sizeof(want) - 1)) {
-			*out = in + i + 1;
-			*outlen = 8;
-			return SSL_TLSEXT_ERR_OK;
-		}
+		if (inlen - i < sizeof(want) - 1 || memcmp(in + i, want, sizeof(want) - 1))
+			continue;
+		*out = in + i + 1;
+		*outlen = in[i];
+		return SSL_TLSEXT_ERR_OK;
 	}
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int fail(char *err, size_t errlen, const char *what, const char *file, const char *fix)
+/* Never ask a terminal. */
+static int no_password(char *buf, int size, int rwflag, void *arg)
 {
-	unsigned long e = ERR_peek_last_error();
+	(void)buf;
+	(void)size;
+	(void)rwflag;
+	(void)arg;
+	return -1;
+}
 
-	snprintf(err, errlen, "%s: %s%s%s; %s", file, what, e ? ": " : "", e ? ERR_reason_error_string(e) : "", fix);
+static int fail(char *err, size_t errlen, const char *file, const char *what)
+{
+	const char *why = ERR_reason_error_string(ERR_peek_last_error());
+
+	snprintf(err, errlen, "%s %s%s%s%s", file, what, why ? " (" : "", why ? why : "", why ? ")" : "");
 	ERR_clear_error();
 	return -EINVAL;
 }
 
-static int load_files(struct tls_ctx *c, const struct tls_opts *o, char *err, size_t errlen)
+/* OpenSSL has no words for what the system refuses. */
+static int check_readable(const char *file, char *err, size_t errlen)
 {
-	static const char fix[] = "put <hostname>.crt and <hostname>.key into -certdir (both PEM)";
+	FILE *f = fopen(file, "re");
+	int e = errno;
 
-	if (SSL_CTX_use_certificate_chain_file(c->ssl, o->cert_file) != 1)
-		return fail(err, errlen, "can't load the certificate", o->cert_file, fix);
-	if (SSL_CTX_use_PrivateKey_file(c->ssl, o->key_file, SSL_FILETYPE_PEM) != 1)
-		return fail(err, errlen, "can't load the private key", o->key_file, fix);
-	if (SSL_CTX_check_private_key(c->ssl) != 1)
-		return fail(err, errlen, "does not belong to the certificate", o->key_file, fix);
-	return 0;
+	if (f) {
+		fclose(f);
+		return 0;
+	}
+	snprintf(err, errlen, "can't read %s: %s; -certdir must hold <hostname>.crt and <hostname>.key, readable by "
+		 "the user that starts the relay", file, strerror(e));
+	return -e;
+}
+
+static int load_files(SSL_CTX *s, const struct tls_opts *o, char *err, size_t errlen)
+{
+	int e = check_readable(o->cert_file, err, errlen);
+
+	if (!e)
+		e = check_readable(o->key_file, err, errlen);
+	if (e)
+		return e;
+	ERR_clear_error();
+	SSL_CTX_set_default_passwd_cb(s, no_password);
+	if (SSL_CTX_use_certificate_chain_file(s, o->cert_file) != 1)
+		return fail(err, errlen, o->cert_file, "is no PEM file with the certificate first and then its issuers");
+	if (SSL_CTX_use_PrivateKey_file(s, o->key_file, SSL_FILETYPE_PEM) == 1)
+		return 0;
+	if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
+	    ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH) {
+		ERR_clear_error();
+		return fail(err, errlen, o->key_file, "does not belong to the certificate beside it; "
+			    "install the two together");
+	}
+	return fail(err, errlen, o->key_file, "is no PEM private key without a password");
 }
 
 static int64_t to_unix(const ASN1_TIME *t)
@@ -190,73 +230,89 @@ static int64_t to_unix(const ASN1_TIME *t)
 	return ASN1_TIME_to_tm(t, &tm) ? (int64_t)timegm(&tm) : 0;
 }
 
+/* As Go looks at it: only subject alternative names count. */
+static bool leaf_names(X509 *x, const char *hostname)
+{
+	unsigned int flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+
+	if (cert_is_ip(hostname))
+		return X509_check_ip_asc(x, hostname, 0) == 1;
+	return X509_check_host(x, hostname, 0, flags, NULL) == 1;
+}
+
 static int check_leaf(struct tls_ctx *c, const struct tls_opts *o, char *err, size_t errlen)
 {
 	X509 *x = SSL_CTX_get0_certificate(c->ssl);
-	bool ip = cert_is_ip(o->hostname);
-	int ok = ip ? X509_check_ip_asc(x, o->hostname, 0) : X509_check_host(x, o->hostname, 0, 0, NULL);
+	const char *what = NULL;
 
-	if (ok != 1) {
-		snprintf(err, errlen, "%s: the certificate is not valid for -hostname %s; get one that names it or change -hostname",
-			 o->cert_file, o->hostname);
+	if (!leaf_names(x, o->hostname)) {
+		snprintf(err, errlen, "%s is not valid for %s; get one that has it as a subject alternative name, "
+			 "or change -hostname", o->cert_file, o->hostname);
 		return -EINVAL;
 	}
-	if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0) {
-		snprintf(err, errlen, "%s: the certificate has expired; renew it", o->cert_file);
-		return -EINVAL;
-	}
-	if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0) {
-		snprintf(err, errlen, "%s: the certificate is not valid yet; check the clock", o->cert_file);
-		return -EINVAL;
-	}
+	if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
+		what = "has expired; renew it";
+	else if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
+		what = "is not valid yet; check the clock";
+	if (what)
+		return fail(err, errlen, o->cert_file, what);
 	c->not_after = to_unix(X509_get0_notAfter(x));
 	return 0;
 }
 
-static bool settings(struct tls_ctx *c)
+static bool settings(SSL_CTX *s)
 {
-	SSL_CTX *s = c->ssl;
-
 	SSL_CTX_set_options(s, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_TICKET |
-			       SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+			       SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(s, 0);
 	SSL_CTX_set_tlsext_servername_callback(s, on_server_name);
-	SSL_CTX_set_tlsext_servername_arg(s, c);
 	SSL_CTX_set_alpn_select_cb(s, on_alpn, NULL);
-	/* One read takes all that was received; a whole record is in there most of the time. */
-	SSL_CTX_set_read_ahead(s, 1);
-	return SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) && SSL_CTX_set_cipher_list(s, CIPHERS_12) &&
-	       SSL_CTX_set_ciphersuites(s, CIPHERS_13);
+	return SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) && SSL_CTX_set_max_proto_version(s, 0) &&
+	       SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
+	       SSL_CTX_set1_groups_list(s, GROUPS);
+}
+
+static bool add_meta_cert(SSL_CTX *s, const struct tls_opts *o)
+{
+	X509 *x = meta_cert_new(o->derp_public, o->derp_version);
+
+	if (x && SSL_CTX_add0_chain_cert(s, x) == 1)
+		return true;
+	X509_free(x);
+	return false;
 }
 
 int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_t errlen)
 {
 	struct tls_ctx *c = calloc(1, sizeof(*c));
-	X509 *meta = NULL;
-	int e = -ENOMEM;
+	int e;
 
-	snprintf(err, errlen, "TLS does not start: out of memory");
-	ERR_clear_error();
 	if (!c)
-		return e;
+		goto no_memory;
+	c->shares = 1;
 	c->ssl = SSL_CTX_new(TLS_server_method());
-	if (!c->ssl || !bio_method() || !settings(c))
-		goto fail;
-	e = load_files(c, o, err, errlen);
+	if (!c->ssl || !bio_method() || !settings(c->ssl))
+		goto no_memory;
+	if (!cert_is_ip(o->hostname)) {
+		c->hostname = strdup(o->hostname);
+		if (!c->hostname)
+			goto no_memory;
+	}
+	e = load_files(c->ssl, o, err, errlen);
 	if (!e)
 		e = check_leaf(c, o, err, errlen);
 	if (e)
 		goto fail;
-	e = -ENOMEM;
-	if (!cert_is_ip(o->hostname) && !(c->hostname = strdup(o->hostname)))
-		goto fail;
-	meta = meta_certificate(o->derp_public, o->derp_version);
-	if (!meta || SSL_CTX_add0_chain_cert(c->ssl, meta) != 1)
-		goto fail;
+	if (!add_meta_cert(c->ssl, o))
+		goto no_memory;
 	*ret = c;
 	return 0;
+no_memory:
+	ERR_clear_error();
+	snprintf(err, errlen, "TLS can't start: out of memory");
+	e = -ENOMEM;
 fail:
 	tls_ctx_free(c);
 	return e;
@@ -264,7 +320,7 @@ fail:
 
 void tls_ctx_free(struct tls_ctx *c)
 {
-	if (!c)
+	if (!c || __atomic_sub_fetch(&c->shares, 1, __ATOMIC_ACQ_REL))
 		return;
 	SSL_CTX_free(c->ssl);
 	free(c->hostname);
@@ -281,17 +337,23 @@ int64_t tls_ctx_not_after(const struct tls_ctx *c)
 struct tls *tls_new(struct tls_ctx *c)
 {
 	struct tls *t = calloc(1, sizeof(*t));
-	BIO *bio = NULL;
+	BIO *bio;
 
 	if (!t)
 		return NULL;
+	t->ended = 1;
+	t->error = "";
+	t->ctx = c;
+	__atomic_add_fetch(&c->shares, 1, __ATOMIC_RELAXED);
 	t->ssl = SSL_new(c->ssl);
-	if (t->ssl)
-		bio = BIO_new(bio_method());
-	if (!bio) {
+	bio = BIO_new(bio_method());
+	if (!t->ssl || !bio) {
+		BIO_free(bio);
 		tls_free(t);
+		ERR_clear_error();
 		return NULL;
 	}
+	SSL_set_app_data(t->ssl, t);
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
@@ -304,113 +366,103 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	SSL_free(t->ssl);
+	tls_ctx_free(t->ctx);
 	free(t);
-}
-
-/* A request on the wrong port begins with a method. */
-static bool looks_like_http(const uint8_t *p, size_t n)
-{
-	static const char *const starts[] = { "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "CONNE", "DELET", "PATCH", "TRACE" };
-
-	for (size_t i = 0; n >= 5 && i < ARRAY_SIZE(starts); i++)
-		if (!memcmp(p, starts[i], 5))
-			return true;
-	return false;
 }
 
 void tls_feed(struct tls *t, const uint8_t *in, size_t n)
 {
-	if (!t->first_seen && n) {
-		t->first_seen = true;
-		t->got_http = looks_like_http(in, n);
-	}
+	assert(!t->in_len || t->ended != 1);
 	t->in = in;
 	t->in_len = n;
 }
 
-/* What a call of OpenSSL came to. */
+static void begin(struct tls *t, struct tls_out *out)
+{
+	ERR_clear_error();
+	t->out = out;
+}
+
+/* What a call of OpenSSL that answered r came to: 1, -EAGAIN, or the end. */
 static int outcome(struct tls *t, int r)
 {
-	unsigned long e;
+	const char *why;
+	int e;
 
 	t->out = NULL;
-	if (t->out_failed)
-		return -ENOMEM;
-	switch (SSL_get_error(t->ssl, r)) {
-	case SSL_ERROR_WANT_READ:
-		return -EAGAIN;
-	case SSL_ERROR_ZERO_RETURN:
-		return 0;
-	default:
-		e = ERR_peek_error();
-		snprintf(t->error, sizeof(t->error), "%s", e && ERR_reason_error_string(e) ? ERR_reason_error_string(e) : "broken stream");
-		ERR_clear_error();
-		return -EPROTO;
+	if (t->no_room) {
+		t->error = "out of memory";
+		return t->ended = -ENOMEM;
 	}
+	if (r > 0)
+		return 1;
+	e = SSL_get_error(t->ssl, r);
+	if (e == SSL_ERROR_WANT_READ)
+		return -EAGAIN;
+	if (e == SSL_ERROR_ZERO_RETURN)
+		return t->ended = 0;
+	why = ERR_reason_error_string(ERR_peek_error());
+	if (!*t->error)
+		t->error = why ? why : "broken stream";
+	ERR_clear_error();
+	return t->ended = -EPROTO;
 }
 
 int tls_handshake(struct tls *t, struct tls_out *out)
 {
 	int r;
 
-	if (t->got_http) {
-		snprintf(t->error, sizeof(t->error), "http request");
-		return -EPROTO;
-	}
-	ERR_clear_error();
-	t->out = out;
-	r = SSL_do_handshake(t->ssl);
+	if (t->ended != 1)
+		return t->ended ? t->ended : -EPROTO;
+	begin(t, out);
+	r = outcome(t, SSL_do_handshake(t->ssl));
 	if (r == 1) {
-		t->out = NULL;
-		return t->out_failed ? -ENOMEM : 1;
+		/* Until here only whole records were pulled; from now on all there is. */
+		SSL_set_read_ahead(t->ssl, 1);
+		return 1;
 	}
-	r = outcome(t, r);
-	return r == 0 ? -EPROTO : r;
+	return r ? r : -EPROTO;
 }
 
 ssize_t tls_read(struct tls *t, uint8_t *buf, size_t cap, struct tls_out *out)
 {
 	size_t have = 0;
-	int r = 1;
+	int r = t->ended;
 
-	ERR_clear_error();
-	t->out = out;
-	/* SSL_read gives one record at a time: gather as many as fit, so that frames are seen together. */
-	while (have < cap) {
-		r = SSL_read(t->ssl, buf + have, (int)(cap - have));
-		if (r <= 0)
+	/* OpenSSL gives one record at a time: gather as many as fit, so that frames are seen together. */
+	while (t->ended == 1 && have < cap) {
+		begin(t, out);
+		r = SSL_read(t->ssl, buf + have, (int)min_of(cap - have, (size_t)INT_MAX));
+		if (r > 0)
+			have += (size_t)r;
+		r = outcome(t, r);
+		if (r == -EAGAIN)
 			break;
-		have += (size_t)r;
 	}
-	if (have) {
-		t->out = NULL;
-		return (ssize_t)have;
-	}
-	return outcome(t, r);
+	return have ? (ssize_t)have : r;
 }
 
+/* All or nothing: the BIO takes whatever comes, or fails for good. */
 int tls_write(struct tls *t, const uint8_t *p, size_t n, struct tls_out *out)
 {
 	int r;
 
+	assert(n <= INT_MAX);
+	if (t->ended < 0)
+		return t->ended;
 	if (!n)
 		return 0;
-	ERR_clear_error();
-	t->out = out;
-	/* All or nothing: the BIO takes whatever comes, or fails for good. */
-	r = SSL_write(t->ssl, p, (int)n);
-	if (r == (int)n) {
-		t->out = NULL;
-		return 0;
-	}
-	r = outcome(t, r);
-	return r == -ENOMEM ? r : -EPROTO;
+	begin(t, out);
+	t->no_room = out_reserve(out, n + (n / RECORD_MAX + 1) * RECORD_EXTRA) != 0;
+	r = outcome(t, t->no_room ? -1 : SSL_write(t->ssl, p, (int)n));
+	return r == 1 ? 0 : r == -ENOMEM ? r : -EPROTO;
 }
 
 void tls_shutdown(struct tls *t, struct tls_out *out)
 {
-	ERR_clear_error();
-	t->out = out;
+	if (t->ended < 0 || !SSL_is_init_finished(t->ssl))
+		return;
+	begin(t, out);
 	SSL_shutdown(t->ssl);
 	t->out = NULL;
 	ERR_clear_error();
@@ -418,7 +470,12 @@ void tls_shutdown(struct tls *t, struct tls_out *out)
 
 bool tls_got_http(const struct tls *t)
 {
-	return t->got_http;
+	static const char starts[][HEAD_LEN + 1] = { "GET /", "HEAD ", "POST ", "PUT /", "OPTIO" };
+
+	for (size_t i = 0; t->head_len == HEAD_LEN && i < ARRAY_SIZE(starts); i++)
+		if (!memcmp(t->head, starts[i], HEAD_LEN))
+			return true;
+	return false;
 }
 
 const char *tls_error(const struct tls *t)
@@ -433,7 +490,7 @@ const char *tls_version(const struct tls *t)
 
 const char *tls_cipher(const struct tls *t)
 {
-	return SSL_get_cipher_name(t->ssl);
+	return SSL_CIPHER_standard_name(SSL_get_current_cipher(t->ssl));
 }
 
 void tls_trim(struct tls *t)

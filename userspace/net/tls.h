@@ -15,7 +15,8 @@ struct tls_ctx;
 struct tls;
 
 struct tls_opts {
-	const char *hostname;		/* SNI must equal it exactly (else alert 80), unless it is an IP address */
+	/* SNI must equal it, letter case aside (else alert 80), unless it is an IP address. */
+	const char *hostname;
 	const char *cert_file;		/* PEM: leaf, then intermediates */
 	const char *key_file;
 	const struct key *derp_public;	/* for the meta certificate */
@@ -25,6 +26,7 @@ struct tls_opts {
 /* Load, check (key matches, leaf valid for hostname now) and build. On failure returns -errno and a sentence in
  * err naming the file and what is wrong with it. */
 int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_t errlen);
+/* Gives up the caller's share: connections keep theirs, so a context can be replaced at any time. */
 void tls_ctx_free(struct tls_ctx *c);
 int64_t tls_ctx_not_after(const struct tls_ctx *c);	/* leaf expiry, Unix seconds */
 
@@ -40,7 +42,7 @@ struct tls *tls_new(struct tls_ctx *c);		/* NULL: out of memory */
 void tls_free(struct tls *t);			/* takes NULL; wipes */
 
 /* Lend n received bytes; they are consumed by the calls below, which copy nothing they do not need.
- * All lent bytes are taken in by the time one of them answers -EAGAIN. */
+ * All lent bytes are taken in by the time one of them answers -EAGAIN; feed no more before that. */
 void tls_feed(struct tls *t, const uint8_t *in, size_t n);
 
 /* Advance the handshake; output (also alerts) goes to out. 1: done; -EAGAIN: wants more input; -EPROTO: failed, send out
@@ -55,9 +57,9 @@ ssize_t tls_read(struct tls *t, uint8_t *buf, size_t cap, struct tls_out *out);
 int tls_write(struct tls *t, const uint8_t *p, size_t n, struct tls_out *out);
 void tls_shutdown(struct tls *t, struct tls_out *out);	/* close_notify */
 
-/* The ClientHello looked like a plain HTTP request: answer it as derper does and close. */
+/* The first bytes were a plain HTTP request (tls_handshake failed, out is untouched): answer as derper does and close. */
 bool tls_got_http(const struct tls *t);
-const char *tls_error(const struct tls *t);	/* short, static or in t: "no shared cipher" ...; also counted by name */
+const char *tls_error(const struct tls *t);	/* short and static: "no shared cipher" ...; "" if nothing failed */
 const char *tls_version(const struct tls *t);	/* "1.2", "1.3" once the handshake is done */
 const char *tls_cipher(const struct tls *t);
 
