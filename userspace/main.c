@@ -33,7 +33,7 @@ static void raise_file_limit(const struct config *cfg)
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
 	if (rl.rlim_cur < want)
-		log_event(LOG_LEVEL_WARN, "file_limit", "descriptors=%llu wanted=%llu fix=%s",
+		log_event(LOG_LEVEL_INFO, "file_limit", "descriptors=%llu wanted=%llu fix=%s",
 			  (unsigned long long)rl.rlim_cur, (unsigned long long)want,
 			  "raise LimitNOFILE (ulimit -n) or lower --max-connections");
 }

@@ -215,7 +215,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 
 	varz(b, s);
 #define X(field, help) \
-	textbuf_printf(b, "# HELP xderp_" #field " " help "\n# TYPE xderp_" #field " counter\nxderp_" #field " %" PRIu64 "\n", \
+	textbuf_printf(b, "# HELP xderp_" #field "_total " help "\n# TYPE xderp_" #field "_total counter\nxderp_" #field "_total %" PRIu64 "\n", \
 		       st->field);
 	SHARD_COUNTERS(X)
 #undef X
@@ -224,14 +224,14 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 		       st->field);
 	SHARD_GAUGES(X)
 #undef X
-	by_reason(b, "xderp_packets_dropped", st->packets_dropped, DROP_REASON_NR);
-	by_reason(b, "xderp_bytes_dropped", st->bytes_dropped, DROP_REASON_NR);
-	type(b, "xderp_connections_closed", "counter");
+	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped, DROP_REASON_NR);
+	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped, DROP_REASON_NR);
+	type(b, "xderp_connections_closed_total", "counter");
 	for (unsigned int r = 0; r < CLOSE_REASON_NR; r++)
-		textbuf_printf(b, "xderp_connections_closed{reason=\"%s\"} %" PRIu64 "\n", close_reason_name(r), st->closed[r]);
-	type(b, "xderp_logins_refused", "counter");
+		textbuf_printf(b, "xderp_connections_closed_total{reason=\"%s\"} %" PRIu64 "\n", close_reason_name(r), st->closed[r]);
+	type(b, "xderp_logins_refused_total", "counter");
 	for (unsigned int r = 1; r < LOGIN_REFUSAL_NR; r++)
-		textbuf_printf(b, "xderp_logins_refused{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
+		textbuf_printf(b, "xderp_logins_refused_total{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->relay->tls)

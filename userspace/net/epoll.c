@@ -254,7 +254,6 @@ static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 	unsigned int n = 0;
 	int ms, got;
 
-	(void)min_wait_ns;
 	for (; queued && n < max; queued--, n++) {
 		struct io_event ev = e->queue[e->head++ & (e->cap - 1)];
 
@@ -264,6 +263,12 @@ static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 	     timeout_ns == UINT64_MAX ? -1 : (int)min_of((timeout_ns + NS_PER_MS - 1) / NS_PER_MS, 3600000ULL);
 	if (n >= max)
 		return (int)n;
+	if (ms && min_wait_ns) {
+		struct timespec ts = { .tv_nsec = (long)min_of(min_wait_ns, min_of(timeout_ns, NS_PER_MS)) };
+
+		nanosleep(&ts, NULL);
+		ms = 0;
+	}
 	got = epoll_wait(e->fd, evs, (int)min_of(max - n, (unsigned int)READY_MAX), ms);
 	if (got < 0)
 		return errno == EINTR ? (int)n : -errno;

@@ -14,7 +14,6 @@
 #include "base/util.h"
 #include "net/io_impl.h"
 
-#define FEAT_MIN_TIMEOUT	(1U << 15)	/* Linux 6.12; not in Debian 12's header */
 #define BATCH_WANTED		64U		/* a moderated sleep ends early with so many events */
 #define GROUP			0
 #define OP_WAKE			(IO_OP_NR + 0U)
@@ -27,7 +26,6 @@ struct uring {
 	struct io_uring_buf_ring *br;	/* owned */
 	size_t br_size;
 	unsigned int added;		/* buffers put into br and not advanced yet */
-	bool min_timeout;
 	bool wake_armed;
 };
 
@@ -70,14 +68,13 @@ static unsigned int flush_sq(struct uring *u)
 	return tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 }
 
-static int enter(struct uring *u, unsigned int submit, unsigned int want, uint64_t timeout_ns, uint64_t min_wait_ns)
+static int enter(struct uring *u, unsigned int submit, unsigned int want, uint64_t timeout_ns)
 {
 	struct __kernel_timespec ts = {
 		.tv_sec = (long long)(timeout_ns / NS_PER_S), .tv_nsec = (long long)(timeout_ns % NS_PER_S),
 	};
 	struct io_uring_getevents_arg arg = {
 		.ts = timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&ts,
-		.pad = (uint32_t)(min_wait_ns / 1000),	/* min_wait_usec since 6.12 */
 	};
 	long n = syscall(__NR_io_uring_enter, u->ring.ring_fd, submit, want,
 			 IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
@@ -240,9 +237,13 @@ static int uring_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 	submit = flush_sq(u);
 	if (!timeout_ns || io_uring_cq_ready(&u->ring))
 		want = 0;
-	else if (min_wait_ns && u->min_timeout)
+	/* Sleep out the pace whatever comes, short of a batch. Not by the kernel's own minimum wait (6.12): that
+	 * one overlooks completions that were posted by this very call's submissions. */
+	if (want && min_wait_ns) {
 		want = BATCH_WANTED;
-	err = enter(u, submit, want, timeout_ns, want == BATCH_WANTED ? min_wait_ns : 0);
+		timeout_ns = min_of(timeout_ns, min_wait_ns);
+	}
+	err = enter(u, submit, want, timeout_ns);
 	if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
 		return err;
 	return reap(u, max, handler, ctx);
@@ -289,7 +290,6 @@ static int init_ring(struct uring *u, unsigned int entries)
 		};
 
 		err = io_uring_queue_init_params(entries, &u->ring, &p);
-		u->min_timeout = p.features & FEAT_MIN_TIMEOUT;
 	}
 	return err;
 }

@@ -20,6 +20,7 @@
 #include "relay/limit.h"
 #include "relay/pkt.h"
 #include "relay/stats.h"
+#include "wire/http1.h"
 
 enum conn_state {
 	CONN_FREE,
@@ -86,6 +87,8 @@ struct conn {
 	uint8_t hdr_len, hdr[5];	/* frame head under assembly */
 	size_t scanned;			/* http1_parse's memory */
 	uint64_t skip;			/* bytes of an unknown frame or a request body still to come */
+	struct http1_chunked chunked;	/* a request body of unknown length being skipped */
+	bool skip_chunked;
 	struct pkt *assembling;		/* a frame torn across reads */
 	uint32_t assembled;
 

@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_DISCARD	(256U * 1024)	/* a larger request body ends the connection instead, as in Go */
-
 static const char csp[] =
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; "
 	"base-uri 'self'; block-all-mixed-content; object-src 'none'";
@@ -31,6 +29,7 @@ struct door {
 	const struct http1_request *req;
 	const struct sockaddr *src;
 	struct textbuf *out;
+	struct view path;		/* percent-decoded */
 };
 
 static const char *reason(unsigned int status)
@@ -391,7 +390,7 @@ static void debug_page(struct door *d, const struct debug_page *p)
 
 static void debug(struct door *d)
 {
-	if (view_equal(d->req->path, "/debug")) {
+	if (view_equal(d->path, "/debug")) {
 		redirect(d, 307, "/debug/");
 		return;
 	}
@@ -402,7 +401,7 @@ static void debug(struct door *d)
 		return;
 	}
 	for (size_t i = 0; d->env->page && i < ARRAY_SIZE(debug_pages); i++) {
-		if (view_equal(d->req->path, debug_pages[i].path)) {
+		if (view_equal(d->path, debug_pages[i].path)) {
 			debug_page(d, &debug_pages[i]);
 			return;
 		}
@@ -459,8 +458,12 @@ static bool clean_path(struct view path, struct textbuf *out)
 static bool redirect_unclean(struct door *d)
 {
 	struct textbuf clean = { 0 };
-	bool unclean = clean_path(d->req->path, &clean);
+	bool unclean = clean_path(d->path, &clean);
 
+	/* What was percent-encoded may be anything: no header is made of it. */
+	for (size_t i = 0; unclean && i < clean.len; i++)
+		if ((uint8_t)clean.p[i] <= ' ' || (uint8_t)clean.p[i] >= 0x7f || clean.p[i] == '%')
+			unclean = false;
 	if (unclean) {
 		clean.p[clean.len] = '\0';
 		if (d->req->query.n)
@@ -485,7 +488,7 @@ static const struct route {
 
 static void route(struct door *d)
 {
-	struct view path = d->req->path;
+	struct view path = d->path;
 
 	if (is_method(d, "CONNECT")) {
 		if (d->env->main_port && d->env->cfg->tls)
@@ -520,16 +523,53 @@ static void route(struct door *d)
 	home(d);
 }
 
+static int hex_value(uint8_t b)
+{
+	return b >= '0' && b <= '9' ? b - '0' : b >= 'a' && b <= 'f' ? b - 'a' + 10 :
+	       b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
+}
+
+/* Routes are compared after percent-decoding. */
+static bool decode_path(struct door *d, uint8_t *buf, size_t cap)
+{
+	struct view in = d->req->path;
+	size_t n = 0;
+
+	d->path = in;
+	if (!in.n || !memchr(in.p, '%', in.n))
+		return true;
+	for (size_t i = 0; i < in.n && n < cap; i++) {
+		if (in.p[i] != '%') {
+			buf[n++] = in.p[i];
+			continue;
+		}
+		if (i + 2 >= in.n || hex_value(in.p[i + 1]) < 0 || hex_value(in.p[i + 2]) < 0)
+			return false;
+		buf[n++] = (uint8_t)(hex_value(in.p[i + 1]) << 4 | hex_value(in.p[i + 2]));
+		i += 2;
+	}
+	d->path = (struct view){ buf, n };
+	return true;
+}
+
 void frontdoor_handle(struct frontdoor_result *ret, const struct frontdoor_env *env,
 		      const struct http1_request *req, const struct sockaddr *src, struct textbuf *out)
 {
 	struct door d = { .r = ret, .env = env, .req = req, .src = src, .out = out };
+	uint8_t path[HTTP1_MAX_HEAD];
 
 	*ret = (struct frontdoor_result){ .next = req->keep_alive ? FRONTDOOR_KEEP : FRONTDOOR_CLOSE };
-	if (req->content_length < 0 || req->content_length > (int64_t)MAX_DISCARD)
+	if (req->content_length > (int64_t)HTTP1_MAX_SKIP)
 		ret->next = FRONTDOOR_CLOSE;
+	else if (req->content_length < 0)
+		ret->discard_chunked = true;
 	else
 		ret->discard = (uint64_t)req->content_length;
+	if (!decode_path(&d, path, sizeof(path))) {
+		ret->next = FRONTDOOR_CLOSE;
+		plain_error(&d, 400, "400 Bad Request");
+		return;
+	}
 	route(&d);
 }
 

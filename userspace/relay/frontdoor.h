@@ -35,6 +35,7 @@ struct frontdoor_result {
 	bool fast_start;		/* no HTTP bytes were wanted */
 	bool not_ideal;			/* Ideal-Node was there */
 	uint64_t discard;		/* request body bytes to skip before the next request */
+	bool discard_chunked;		/* or a chunked body */
 };
 
 /* Appends the answer to out. */

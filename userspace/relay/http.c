@@ -61,6 +61,8 @@ static void answer(struct conn *c, const struct http1_request *req)
 		conn_finish(c, CLOSE_DONE);
 	} else {
 		c->skip = r.discard;
+		c->skip_chunked = r.discard_chunked;
+		c->chunked = (struct http1_chunked){ 0 };
 		conn_enter_http(c, READ_NS);
 	}
 }
@@ -85,6 +87,13 @@ size_t http_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 	if (c->skip) {
 		take = min_of(n, c->skip);
 		c->skip -= take;
+		return take;
+	}
+	if (c->skip_chunked) {
+		r = http1_skip_chunked(&c->chunked, p, n, &take);
+		c->skip_chunked = r == 0;
+		if (r < 0)
+			conn_finish(c, CLOSE_HTTP_ERROR);
 		return take;
 	}
 	if (!old) {

@@ -132,6 +132,7 @@ bool sendq_control(struct conn *to, const uint8_t *frame, uint32_t len)
 	if (!p)
 		return false;
 	memcpy(p->data, frame, len);
+	p->queued_ns = to->shard->now_ns;
 	peer->ctl_bytes += len;
 	pktq_push(&peer->q[PKT_CTL], p);
 	if (!to->blocked)
@@ -146,9 +147,14 @@ bool sendq_empty(const struct peer *p)
 
 static struct pkt *next_waiting(struct peer *p)
 {
+	static const enum pkt_class order[] = { PKT_DISCO, PKT_DATA, PKT_CTL };
+
+	/* A peer's last packet goes before the news that it left; but old news goes before new packets. */
+	if (p->q[PKT_CTL].n && p->q[PKT_CTL].head->queued_ns < p->conn->shard->turn_ns)
+		return pktq_pop(&p->q[PKT_CTL]);
 	for (int i = 0; i < PKT_CLASS_NR; i++)
-		if (p->q[i].n)
-			return pktq_pop(&p->q[i]);
+		if (p->q[order[i]].n)
+			return pktq_pop(&p->q[order[i]]);
 	return NULL;
 }
 

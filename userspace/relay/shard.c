@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -110,6 +111,10 @@ static void shard_complete(void *ctx, const struct io_event *ev)
 	struct shard *s = ctx;
 	struct conn *c;
 
+	if (!s->fresh) {
+		s->now_ns = clock_now_ns();
+		s->fresh = true;
+	}
 	if (ev->tag.slot >= LISTENER_SLOT) {
 		listener_event(s, ev);
 		return;
@@ -117,6 +122,7 @@ static void shard_complete(void *ctx, const struct io_event *ev)
 	c = &s->chunks[ev->tag.slot / SHARD_CHUNK][ev->tag.slot % SHARD_CHUNK];
 	if (ev->last)
 		c->inflight--;
+	s->receives += ev->op == IO_RECV;
 	if (c->gen == ev->tag.gen)
 		conn_event(c, ev);
 	else
@@ -234,14 +240,14 @@ static bool drained(struct shard *s)
 }
 
 /* Busy but not saturated, several wake-ups soon after each other are worth one (docs/design.md, wake-up moderation): sleep out the rest of the pace before the
- * next turn. A lone packet never waits: the turn before must have handled several events. */
+ * next turn. A lone packet never waits: the last turn that received anything must have had several receives. */
 static uint64_t moderation_ns(const struct shard *s)
 {
 	uint64_t since;
 
-	if (!s->cfg->pace_ns || s->turn_events < 2)
+	if (!s->cfg->pace_ns || s->receives < 2)
 		return 0;
-	since = clock_now_ns() - s->turn_ns;
+	since = clock_now_ns() - s->busy_ns;
 	return since < s->cfg->pace_ns ? s->cfg->pace_ns - since : 0;
 }
 
@@ -283,10 +289,13 @@ static void read_stun(struct shard *s)
 /* One turn: what other shards sent, what is due, then one send per destination, then the kernel. */
 static int turn(struct shard *s)
 {
-	uint64_t timeout;
+	unsigned int before;
+	uint64_t timeout, pace;
 	int n;
 
+	s->turn_ns = s->now_ns;
 	s->now_ns = clock_now_ns();
+	s->fresh = false;
 	s->retry = false;
 	if (!s->draining && __atomic_load_n(&s->relay->draining, __ATOMIC_ACQUIRE))
 		start_drain(s);
@@ -303,13 +312,18 @@ static int turn(struct shard *s)
 	gauges(s);
 
 	timeout = sleep_ns(s);
-	n = io_turn(s->io, timeout, timeout ? moderation_ns(s) : 0, SHARD_EVENTS, shard_complete, s);
+	pace = timeout ? moderation_ns(s) : 0;
+	before = s->receives;
+	s->receives = 0;
+	n = io_turn(s->io, timeout, pace, SHARD_EVENTS, shard_complete, s);
 	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
 	release_dead(s);
-	s->turn_ns = s->now_ns;
-	s->turn_events = n > 0 ? (unsigned int)n : 0;
+	if (s->receives)
+		s->busy_ns = s->now_ns;
+	else
+		s->receives = before;
 	STAT_INC(&s->stats, turns);
-	STAT_ADD(&s->stats, events, s->turn_events);
+	STAT_ADD(&s->stats, events, n > 0 ? n : 0);
 	return n;
 }
 
@@ -331,6 +345,8 @@ void *shard_run(void *shard)
 {
 	struct shard *s = shard;
 
+	/* The default slack of 50 us is as long as the pace. */
+	prctl(PR_SET_TIMERSLACK, 1000UL);
 	s->start_err = open_io(s);
 	s->now_ns = clock_now_ns();
 	timer_wheel_init(&s->wheel, s->now_ns);

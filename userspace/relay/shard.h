@@ -50,8 +50,11 @@ struct shard {
 	bool retry;			/* something waits for memory: don't sleep long */
 	bool stun_again;		/* datagrams were left for the next turn */
 	uint64_t drain_until_ns;
-	uint64_t turn_ns;		/* start of the turn before */
-	unsigned int turn_events;	/* what it handled */
+	uint64_t turn_ns;		/* now_ns when the last events came in */
+	bool fresh;			/* now_ns was read since the last sleep */
+	/* Wake-up moderation: the last turn that received something, and how much. */
+	uint64_t busy_ns;
+	unsigned int receives;
 	struct bucket accept;
 
 	struct overflow *overflow[RELAY_MAX_SHARDS];

@@ -383,3 +383,76 @@ int http1_parse(struct http1_request *ret, const uint8_t *buf, size_t n, size_t 
 		err = check_meaning(ret, major);
 	return err ? err : 1;
 }
+
+enum { CHUNK_SIZE, CHUNK_SIZE_MORE, CHUNK_EXT, CHUNK_DATA, CHUNK_END, TRAILER_START, TRAILER_LINE, TRAILER_END };
+
+static int hex_digit(uint8_t b)
+{
+	return b >= '0' && b <= '9' ? b - '0' : b >= 'a' && b <= 'f' ? b - 'a' + 10 :
+	       b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
+}
+
+/* One byte outside chunk data. 1: the body is over. */
+static int chunk_byte(struct http1_chunked *c, uint8_t b)
+{
+	int digit = hex_digit(b);
+
+	switch (c->state) {
+	case CHUNK_SIZE:
+	case CHUNK_SIZE_MORE:
+		if (digit >= 0) {
+			c->left = 16 * c->left + (uint64_t)digit;
+			c->state = CHUNK_SIZE_MORE;
+			return c->left > HTTP1_MAX_SKIP ? -400 : 0;
+		}
+		if (c->state == CHUNK_SIZE || !memchr("\r\n; \t", b, 5))
+			return -400;
+		c->state = CHUNK_EXT;
+		/* fallthrough */
+	case CHUNK_EXT:
+		if (b == '\n')
+			c->state = c->left ? CHUNK_DATA : TRAILER_START;
+		return 0;
+	case CHUNK_END:
+		if (b == '\n')
+			c->state = CHUNK_SIZE;
+		return b == '\r' || b == '\n' ? 0 : -400;
+	case TRAILER_LINE:
+		if (b == '\n')
+			c->state = TRAILER_START;
+		return 0;
+	case TRAILER_START:
+		if (b == '\n')
+			return 1;
+		c->state = b == '\r' ? TRAILER_END : TRAILER_LINE;
+		return 0;
+	default:
+		return b == '\n' ? 1 : -400;
+	}
+}
+
+int http1_skip_chunked(struct http1_chunked *c, const uint8_t *p, size_t n, size_t *used)
+{
+	size_t i = 0, k;
+	int r;
+
+	while (i < n) {
+		if (c->state == CHUNK_DATA) {
+			k = n - i < c->left ? n - i : (size_t)c->left;
+			i += k;
+			c->left -= k;
+			c->total += k;
+			if (!c->left)
+				c->state = CHUNK_END;
+			continue;
+		}
+		c->total++;
+		r = c->total > HTTP1_MAX_SKIP ? -400 : chunk_byte(c, p[i++]);
+		if (r) {
+			*used = i;
+			return r;
+		}
+	}
+	*used = n;
+	return 0;
+}

@@ -35,6 +35,16 @@ struct http1_request {
  * back unchanged. */
 int http1_parse(struct http1_request *ret, const uint8_t *buf, size_t n, size_t *scanned);
 
+/* Skips a chunked body (RFC 9112 7.1), trailers included; state is zeroed at first. Returns 1: the body ended, *used of the
+ * n bytes belonged to it; 0: all n did and more follow; -400: no such thing, or longer than HTTP1_MAX_SKIP. */
+#define HTTP1_MAX_SKIP	(256U * 1024)
+struct http1_chunked {
+	uint8_t state;
+	uint64_t left;		/* bytes of the chunk still to come, or its size so far */
+	uint64_t total;
+};
+int http1_skip_chunked(struct http1_chunked *c, const uint8_t *p, size_t n, size_t *used);
+
 /* First header of that name (any case), or an empty view with p == NULL. */
 struct view http1_header(const struct http1_request *r, const char *name);
 
