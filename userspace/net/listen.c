@@ -22,17 +22,13 @@ static int parse_port(uint16_t *ret, const char *text)
 	unsigned long v;
 	char *end;
 
-	if (!strcmp(text, "http"))
-		v = 80;
-	else if (!strcmp(text, "https"))
-		v = 443;
-	else {
-		if (*text < '0' || *text > '9')
-			return -EINVAL;
-		v = strtoul(text, &end, 10);
-		if (*end || v > 65535)
-			return -EINVAL;
+	if (!strcmp(text, "http") || !strcmp(text, "https")) {
+		*ret = text[4] ? 443 : 80;
+		return 0;
 	}
+	v = strtoul(text, &end, 10);
+	if (!strspn(text, "0123456789") || *end || v > UINT16_MAX)
+		return -EINVAL;
 	*ret = (uint16_t)v;
 	return 0;
 }
@@ -59,52 +55,79 @@ static void wildcard(struct listen_addr *a)
 	}
 }
 
-static int resolve(struct listen_addr *a, const char *host, char *err, size_t errlen)
+static bool is_wildcard(const struct listen_addr *a)
+{
+	if (a->sa.ss_family == AF_INET)
+		return ((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr == INADDR_ANY;
+	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr);
+}
+
+/* A name that stands for several addresses means its first IPv4 one, as in Go. */
+static int resolve(struct listen_addr *ret, const char *host, char *err, size_t errlen)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-	struct addrinfo *ai;
+	struct addrinfo *list, *ai;
 	int e;
 
-	e = getaddrinfo(host, NULL, &hints, &ai);
+	e = getaddrinfo(host, NULL, &hints, &list);
 	if (e) {
-		snprintf(err, errlen, "-a: \"%s\" is no address of this machine and does not resolve: %s", host,
-			 gai_strerror(e));
+		snprintf(err, errlen, "-a: \"%s\" is no address and does not resolve: %s", host, gai_strerror(e));
 		return -EINVAL;
 	}
-	memcpy(&a->sa, ai->ai_addr, ai->ai_addrlen);
-	a->len = ai->ai_addrlen;
-	freeaddrinfo(ai);
+	for (ai = list; ai && ai->ai_family != AF_INET; )
+		ai = ai->ai_next;
+	if (!ai)
+		ai = list;
+	memcpy(&ret->sa, ai->ai_addr, ai->ai_addrlen);
+	ret->len = ai->ai_addrlen;
+	freeaddrinfo(list);
+	return 0;
+}
+
+/* Split text into host, without brackets, and port. */
+static int split(char *host, size_t hostlen, const char **port, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+
+	if (!colon)
+		return -EINVAL;
+	if (*text == '[') {
+		if (n < 2 || text[n - 1] != ']')
+			return -EINVAL;
+		text++;
+		n -= 2;
+	} else if (memchr(text, ':', n)) {
+		return -EINVAL;
+	}
+	if (n >= hostlen || memchr(text, '[', n) || memchr(text, ']', n))
+		return -EINVAL;
+	memcpy(host, text, n);
+	host[n] = '\0';
+	*port = colon + 1;
 	return 0;
 }
 
 int listen_addr_parse(struct listen_addr *ret, const char *text, char *err, size_t errlen)
 {
 	struct listen_addr a = { 0 };
-	const char *colon = strrchr(text, ':');
+	const char *port_text;
 	char host[256];
 	uint16_t port;
-	size_t n;
 	int e;
 
-	n = colon ? (size_t)(colon - text) : 0;
-	if (!colon || n >= sizeof(host) || parse_port(&port, colon + 1) ||
-	    (memchr(text, ':', n) && (text[0] != '[' || text[n - 1] != ']'))) {
+	if (split(host, sizeof(host), &port_text, text) || parse_port(&port, port_text)) {
 		snprintf(err, errlen, "-a: \"%s\" is not host:port; write :443, 192.0.2.1:443 or [2001:db8::1]:443", text);
 		return -EINVAL;
 	}
-	memcpy(host, text, n);
-	host[n] = '\0';
-	if (n && host[0] == '[') {
-		host[n - 1] = '\0';
-		memmove(host, host + 1, n - 1);
-	}
-	if (!*host) {
-		wildcard(&a);
-	} else {
+	if (*host) {
 		e = resolve(&a, host, err, errlen);
 		if (e)
 			return e;
 	}
+	/* Go takes 0.0.0.0 and [::] for "everything" too. */
+	if (!*host || is_wildcard(&a))
+		wildcard(&a);
 	listen_addr_set_port(&a, port);
 	*ret = a;
 	return 0;
@@ -112,7 +135,7 @@ int listen_addr_parse(struct listen_addr *ret, const char *text, char *err, size
 
 void listen_addr_set_port(struct listen_addr *a, uint16_t port)
 {
-	/* Same offset in both families. */
+	/* The port stands at the same place in both families. */
 	((struct sockaddr_in *)&a->sa)->sin_port = htons(port);
 }
 

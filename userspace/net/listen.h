@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* Go's listen address: ":443", "127.0.0.1:3340", "[::1]:443", ":http", "host:port". An empty host is the dual-stack
- * wildcard (or IPv4 only where the kernel has no IPv6). */
+/* Go's listen address: ":443", "127.0.0.1:3340", "[::1]:443", ":http", "host:port". An empty host, 0.0.0.0 and [::] are
+ * all the dual-stack wildcard (IPv4 only where the kernel has no IPv6). On failure -EINVAL and a sentence in err. */
 struct listen_addr {
 	struct sockaddr_storage sa;
 	socklen_t len;
