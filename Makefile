@@ -83,6 +83,29 @@ $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
 	$(SAY) FUZZ $@
 	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
+.PHONY: deps run test lint bench help
+deps:
+	@tools/deps
+run: deps
+	$(Q)$(MAKE) --no-print-directory all
+	@exec tools/run-relay $(ARGS)
+# Everything: builds, lint, unit tests, fuzzers, interop against derper and xderpd (STEPS='unit fuzz' runs a part).
+test:
+	@tests/run $(STEPS)
+lint:
+	@tools/lint
+bench: all
+	@bench/compare $(ARGS)
+help:
+	@echo 'make         build/xderpd, build/xderp-bench'
+	@echo 'make deps    install what building and testing need (Debian 12 and later)'
+	@echo 'make run     deps, build, run a relay with a self-signed certificate on port 3443'
+	@echo 'make test    deps, then every test there is'
+	@echo 'make check   unit tests under ASan and UBSan'
+	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
+	@echo 'make lint    layout rules, shell and Go checks'
+	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
+
 .PHONY: clean
 clean:
 	rm -rf build

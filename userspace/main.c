@@ -53,7 +53,17 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static void wait_for_end(int sigfd)
+static void reload(struct relay *relay)
+{
+	char err[512];
+
+	if (relay_reload(relay, err, sizeof(err)))
+		log_event(LOG_LEVEL_ERROR, "reload_failed", "error=%s kept=%s", err, "the certificate that was served before");
+	else
+		log_event(LOG_LEVEL_INFO, "reloaded", "what=%s", "certificates");
+}
+
+static void wait_for_end(int sigfd, struct relay *relay)
 {
 	struct signalfd_siginfo si;
 
@@ -62,7 +72,7 @@ static void wait_for_end(int sigfd)
 			log_event(LOG_LEVEL_INFO, "draining", "signal=%s", strsignal((int)si.ssi_signo));
 			return;
 		}
-		log_event(LOG_LEVEL_INFO, "reload", "result=%s", "nothing to reload yet");
+		reload(relay);
 	}
 }
 
@@ -98,7 +108,7 @@ int main(int argc, char **argv)
 		return fail(err);
 	relay_log_ready(relay);
 
-	wait_for_end(sigfd);
+	wait_for_end(sigfd, relay);
 
 	relay_drain(relay);
 	relay_join(relay);

@@ -186,7 +186,7 @@ func TestClientInfoJSON(t *testing.T) {
 		{`{}{}`, false},
 		{`nul`, false},
 		{" \t\r\n{ } \t\r\n", true},
-		{`{"a":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`, true},
+		{`{"a":` + strings.Repeat("[", 60) + strings.Repeat("]", 60) + `}`, true},
 		{`{"a":` + strings.Repeat("[", 10001) + strings.Repeat("]", 10001) + `}`, false},
 	} {
 		name := c.text

@@ -117,6 +117,7 @@ static void derper_counters(struct textbuf *b, const struct snapshot *s)
 		{ "derp_total_dup_client_conns", "counter", st->dup_client_conns },
 		{ "derp_unknown_frames", "counter", st->unknown_frames },
 		{ "derp_watchers", "gauge", st->watchers },
+		{ "derp_websocket_accepts", "counter", 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -234,8 +235,8 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 		textbuf_printf(b, "xderp_logins_refused_total{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
-	if (s->relay->tls)
-		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(s->relay->tls));
+	if (s->cfg->tls)
+		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(__atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE)));
 }
 
 /* --- expvar JSON: the same numbers under derper's raw names */

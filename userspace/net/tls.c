@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/util.h"
@@ -132,7 +131,7 @@ static const BIO_METHOD *bio_method(void)
 
 /* --- the context */
 
-/* derper answers a wrong or missing name with internal_error. */
+/* derper answers a wrong or missing name, also one in upper case, with internal_error. */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
 	struct tls *t = SSL_get_app_data(ssl);
@@ -140,7 +139,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
 	(void)arg;
-	if (!want || (name && !strcasecmp(name, want)))
+	if (!want || (name && !strcmp(name, want)))
 		return SSL_TLSEXT_ERR_OK;
 	t->error = "wrong server name";
 	*alert = SSL_AD_INTERNAL_ERROR;

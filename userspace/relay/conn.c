@@ -202,7 +202,7 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 		return;
 	}
 	setup(c, fd, main_port);
-	if (transport_init(&c->transport, main_port ? s->relay->tls : NULL)) {
+	if (transport_init(&c->transport, main_port ? __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE) : NULL)) {
 		enter(c, CONN_HTTP, FIRST_BYTE_NS);
 		conn_close(c, CLOSE_NO_MEMORY);
 		return;

@@ -42,15 +42,11 @@ void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash)
 	mesh_peer_gone(s, k, hash);
 }
 
-/* Messages of two shards about one key may arrive in either order: the directory decides what is still
- * true, so the last thing a watcher hears is. */
 void mesh_peer_present(struct shard *s, const struct frame_present *p)
 {
 	uint8_t frame[FRAME_PEER_PRESENT_LEN];
-	struct conn_id id;
 
-	if (list_empty(&s->watchers) ||
-	    !directory_find(s->relay->directory, &p->key, key_hash(s->relay->directory, &p->key), &id))
+	if (list_empty(&s->watchers))
 		return;
 	frame_peer_present(frame, p);
 	list_for_each_safe(it, tmp, &s->watchers)
@@ -74,6 +70,7 @@ void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash)
 	struct conn_id id;
 
 	gone_announce(s->gone, k, hash, tell_receiver, s);
+	/* The key may be back by now, on another shard whose PeerPresent overtook this: then it is not gone. */
 	if (list_empty(&s->watchers) || directory_find(s->relay->directory, k, hash, &id))
 		return;
 	frame_peer_gone(frame, k, DERP_GONE_DISCONNECTED);

@@ -36,6 +36,7 @@ static int load_tls(struct relay *r, char *err, size_t errlen)
 		.hostname = cfg->hostname, .cert_file = crt, .key_file = key,
 		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
 	};
+	struct tls_ctx *ctx;
 	struct stat st;
 	int e;
 
@@ -49,10 +50,14 @@ static int load_tls(struct relay *r, char *err, size_t errlen)
 		if (e)
 			return e;
 	}
-	e = tls_ctx_new(&r->tls, &o, err, errlen);
+	e = tls_ctx_new(&ctx, &o, err, errlen);
 	if (e)
 		return e;
 	log_pinned(cfg, crt);
+	/* Freed a reload later: a shard that read the old pointer has long taken its share by then. */
+	tls_ctx_free(r->tls_before);
+	r->tls_before = r->tls;
+	__atomic_store_n(&r->tls, ctx, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -180,8 +185,14 @@ void relay_free(struct relay *r)
 		for (unsigned int j = 0; j < r->nshards; j++)
 			msgring_free(r->rings[i][j]);
 	tls_ctx_free(r->tls);
+	tls_ctx_free(r->tls_before);
 	directory_free(r->directory);
 	free(r);
+}
+
+int relay_reload(struct relay *r, char *err, size_t errlen)
+{
+	return r->cfg->tls ? load_tls(r, err, errlen) : 0;
 }
 
 int relay_start(struct relay *r, char *err, size_t errlen)

@@ -19,7 +19,9 @@ struct msgring;
 
 struct relay {
 	const struct config *cfg;
-	struct tls_ctx *tls;		/* owned; NULL: plain */
+	/* Atomic: relay_reload replaces it under the shards. NULL: plain. */
+	struct tls_ctx *tls;		/* owned */
+	struct tls_ctx *tls_before;	/* owned: a shard may be just about to take its share of it */
 	struct directory *directory;	/* owned */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
@@ -40,6 +42,8 @@ int relay_start(struct relay *r, char *err, size_t errlen);
 void relay_join(struct relay *r);
 /* One line: addresses, key, what is on and off. */
 void relay_log_ready(const struct relay *r);
+/* Main thread: certificates from their files again. A bad pair changes nothing and says why in err. */
+int relay_reload(struct relay *r, char *err, size_t errlen);
 /* Any thread: stop accepting, flush, tell clients, close; shards end by themselves within the drain timeout. */
 void relay_drain(struct relay *r);
 
