@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* xderp-bench: load on any DERP relay, every byte of every packet checked. bench/README.md says how to use it. */
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 	if (o.self_check)
 		return selfcheck() ? EXIT_WRONG : EXIT_GOOD;
 	raise_limit();
+	signal(SIGPIPE, SIG_IGN);	/* OpenSSL writes without MSG_NOSIGNAL */
 	if (o.pin && pin_thread(o.pin, 0)) {
 		fprintf(stderr, "xderp-bench: --pin %s: no such processors\n", o.pin);
 		return EXIT_USAGE;
