@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 
+#define BORROW_MIN	4096		/* plaintext of one read that is worth a buffer of its own */
 #define RECORD_MAX	16384U		/* plaintext of one TLS record, RFC 8446 5.1 */
 
 static int outbuf_grow(struct tls_out *o, size_t need)
@@ -76,32 +77,39 @@ void transport_done(struct transport *t)
 	t->tls = NULL;
 }
 
-/* Plaintext goes to a buffer of its own; one that nobody kept a reference to is used again. */
+/* Decrypt into space and pass it on, as long as there is something and space is not borrowed. */
+static int read_into(struct transport *t, struct rbuf *b, uint8_t *space, struct outbuf *out,
+		     transport_sink sink, void *ctx)
+{
+	ssize_t n;
+
+	do {
+		n = tls_read(t->tls, space, RBUF_SIZE, &out->o);
+		if (n <= 0)
+			return n == -EAGAIN ? 0 : n == 0 ? 1 : (int)n;
+		/* A few frames are cheaper copied out than kept in a buffer of this size. */
+		if (!sink(ctx, n <= BORROW_MIN ? NULL : b, space, (size_t)n))
+			return -ECANCELED;
+	} while (!b || b->refs == 1);
+	return -EAGAIN;
+}
+
+/* Plaintext goes to a receive buffer, so that frames can be borrowed from it, or if there is none to the
+ * stack, from where they are copied. */
 static int tls_input(struct transport *t, struct rbuf_pool *pool, struct outbuf *out,
 		     transport_sink sink, void *ctx)
 {
-	struct rbuf *b = NULL;
-	ssize_t n;
+	uint8_t scratch[RBUF_SIZE];
+	struct rbuf *b;
+	int r;
 
-	for (;;) {
-		if (b && b->refs > 1) {
+	do {
+		b = rbuf_get(pool);
+		r = read_into(t, b, b ? b->data : scratch, out, sink, ctx);
+		if (b)
 			rbuf_unref(b);
-			b = NULL;
-		}
-		if (!b)
-			b = rbuf_get(pool);
-		if (!b)
-			return -ENOMEM;
-		n = tls_read(t->tls, b->data, RBUF_SIZE, &out->o);
-		if (n <= 0)
-			break;
-		if (!sink(ctx, b, b->data, (size_t)n)) {
-			rbuf_unref(b);
-			return -ECANCELED;
-		}
-	}
-	rbuf_unref(b);
-	return n == -EAGAIN ? 0 : n == 0 ? 1 : (int)n;
+	} while (r == -EAGAIN);
+	return r;
 }
 
 int transport_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,

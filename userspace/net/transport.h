@@ -45,7 +45,7 @@ struct transport {
 int transport_init(struct transport *t, struct tls_ctx *ctx);
 void transport_done(struct transport *t);
 
-/* Takes n bytes of plaintext at p, which lie in b; may keep them by taking references to b. Returns
+/* Takes n bytes of plaintext at p, which lie in b; may keep them by taking references to b, or must copy them if b is NULL. Returns
  * false to stop: the connection was closed, t may be gone. */
 typedef bool (*transport_sink)(void *ctx, struct rbuf *b, uint8_t *p, size_t n);
 

@@ -175,8 +175,7 @@ static bool cut_scheme(struct view *rest)
 {
 	struct view scheme;
 
-	return cut(&scheme, rest, ':') && scheme.n && class[scheme.p[0]] & ALPHA &&
-	       all_of(scheme, SCHEME);
+	return cut(&scheme, rest, ':') && class[scheme.p[0]] & ALPHA && all_of(scheme, SCHEME);
 }
 
 /* RFC 9112 section 3.2: origin, absolute, authority and asterisk form. */
