@@ -257,6 +257,7 @@ static const struct json_case {
 	{ "empty name",                 "{\"\":\"x\"}", 0, LOGIN_OK, 0, 0 },
 	{ "name over 64 bytes",         "{\"" HEX64 HEX64 "\":\"x\"}", 0, LOGIN_OK, 0, 0 },
 	{ "name not ASCII",             "{\"v\\u00e9rsion\":\"x\",\"v\xc3\xa9rsion\":\"x\"}", 0, LOGIN_OK, 0, 0 },
+	{ "name 256 above ours",        "{\"\\u0176ersion\":\"x\"}", 0, LOGIN_OK, 0, 0 },
 	{ "all escapes",                "{\"x\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uD83D\\uDE00\"}", 0, LOGIN_OK, 0, 0 },
 	{ "lone surrogate",             "{\"x\":\"\\ud800\"}", 0, LOGIN_OK, 0, 0 },
 	{ "invalid UTF-8",              "{\"x\":\"\xff\xfe\"}", 0, LOGIN_OK, 0, 0 },
@@ -330,6 +331,11 @@ static void nesting(void **state)
 		assert_int_equal(depth <= 64 ? LOGIN_OK : LOGIN_BAD_JSON,
 				 client_info_parse(&ci, json, strlen(json)));
 	}
+	strcpy(json, "{\"x\":[[]");
+	for (size_t i = 0; i < 65; i++)
+		strcat(json, ",[]");
+	strcat(json, "]}");		/* wide is not deep */
+	assert_int_equal(LOGIN_OK, client_info_parse(&ci, json, strlen(json)));
 }
 
 int main(void)
