@@ -47,6 +47,19 @@ static void check_trickled(const uint8_t *data, size_t n, int want)
 	CHECK(r == want);
 }
 
+/* A body must end at the same byte whole and one byte at a time. */
+static void check_chunked(const uint8_t *data, size_t n)
+{
+	struct http1_chunked whole_body = { 0 }, bytes = { 0 };
+	size_t used = 0, i = 0, one;
+	int want = http1_skip_chunked(&whole_body, data, n, &used), r = 0;
+
+	CHECK(used <= n && (want || used == n));
+	while (!r && i < n)
+		r = http1_skip_chunked(&bytes, data + i++, 1, &one);
+	CHECK(r == want && (r < 0 || i == used));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	size_t scanned = 0;
@@ -56,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	CHECK(r == 1 || r == 0 || r == -400 || r == -417 || r == -431 || r == -501 || r == -505);
 	CHECK(r || n < HTTP1_MAX_HEAD);
 	check_trickled(data, n, r);
+	check_chunked(data, n);
 	if (r != 1)
 		return 0;
 	check_request(&whole, data, n);

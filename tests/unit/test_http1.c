@@ -292,6 +292,74 @@ static void lookups(void **state)
 	assert_null(http1_header(&r, "Y").p);
 }
 
+static const struct chunked_case {
+	const char *name, *raw;
+	int want;
+	size_t used;		/* bytes of raw that are body */
+} chunked_cases[] = {
+	{ "empty body",          "0\r\n\r\nGET", 1, 5 },
+	{ "bare LF",             "0\n\nGET", 1, 3 },
+	{ "two chunks",          "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", 1, 28 },
+	{ "line ends as data",   "4\r\n\r\n\r\n\r\n0\r\n\r\n", 1, 14 },
+	{ "extension",           "3;a=b\r\nabc\r\n0 ; c\r\n\r\n", 1, 21 },
+	{ "trailers",            "0\r\nA: b\r\nC: d\r\n\r\nGET", 1, 17 },
+	{ "zeros before a size", "0003\r\nabc\r\n000\r\n\r\n", 1, 18 },
+	{ "unfinished data",     "ff\r\nabc", 0, 7 },
+	{ "unfinished end",      "0\r\n\r", 0, 4 },
+	{ "no size",             "\r\n", -400, 0 },
+	{ "size not hex",        "g\r\n", -400, 0 },
+	{ "negative size",       "-1\r\n", -400, 0 },
+	{ "0x before a size",    "0x3\r\nabc\r\n", -400, 0 },
+	{ "longer than said",    "3\r\nabcd\r\n", -400, 0 },
+	{ "over the limit",      "40001\r\n", -400, 0 },
+	{ "size over 64 bits",   "10000000000000003\r\nabc\r\n", -400, 0 },
+	{ "CR without LF",       "0\r\n\rx", -400, 0 },
+};
+
+/* Whole, and cut in two at every place. */
+static void chunked_case(void **state)
+{
+	const struct chunked_case *c = *state;
+	size_t len = strlen(c->raw), used;
+
+	for (size_t cut = 0; cut <= len; cut++) {
+		struct t_bytes a = t_copy(c->raw, cut), b = t_copy(c->raw + cut, len - cut);
+		struct http1_chunked body = { 0 };
+		size_t before = 0;
+		int r = http1_skip_chunked(&body, a.p, a.n, &used);
+
+		if (r == 0) {
+			before = used;
+			assert_int_equal(a.n, used);
+			r = http1_skip_chunked(&body, b.p, b.n, &used);
+		}
+		assert_int_equal(c->want, r);
+		if (r >= 0)
+			assert_int_equal(c->used, before + used);
+		free(a.p);
+		free(b.p);
+	}
+}
+
+/* Neither many small chunks nor endless trailers get past the limit. */
+static void chunked_limit(void **state)
+{
+	static const char *const endless[] = { "1\r\na\r\n", "a: b\r\n" };
+	size_t used, skipped;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(endless); i++) {
+		struct http1_chunked body = { 0 };
+		int r = i ? http1_skip_chunked(&body, (const uint8_t *)"0\r\n", 3, &used) : 0;
+
+		for (skipped = 0; !r && skipped < 2 * HTTP1_MAX_SKIP; skipped += used)
+			r = http1_skip_chunked(&body, (const uint8_t *)endless[i], strlen(endless[i]),
+					       &used);
+		assert_int_equal(-400, r);
+		assert_true(skipped <= HTTP1_MAX_SKIP);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest fixed[] = {
@@ -300,12 +368,17 @@ int main(void)
 		cmocka_unit_test(too_many_headers),
 		cmocka_unit_test(pipelined),
 		cmocka_unit_test(lookups),
+		cmocka_unit_test(chunked_limit),
 	};
-	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(fixed)];
+	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(chunked_cases) + ARRAY_SIZE(fixed)];
+	size_t n = 0, i;
 
-	for (size_t i = 0; i < ARRAY_SIZE(head_cases); i++)
-		t[i] = (struct CMUnitTest){ head_cases[i].name, head_case, NULL, NULL,
-					    (void *)&head_cases[i] };
-	memcpy(t + ARRAY_SIZE(head_cases), fixed, sizeof(fixed));
+	for (i = 0; i < ARRAY_SIZE(head_cases); i++)
+		t[n++] = (struct CMUnitTest){ head_cases[i].name, head_case, NULL, NULL,
+					      (void *)&head_cases[i] };
+	for (i = 0; i < ARRAY_SIZE(chunked_cases); i++)
+		t[n++] = (struct CMUnitTest){ chunked_cases[i].name, chunked_case, NULL, NULL,
+					      (void *)&chunked_cases[i] };
+	memcpy(t + n, fixed, sizeof(fixed));
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -383,7 +383,10 @@ int http1_parse(struct http1_request *ret, const uint8_t *buf, size_t n, size_t 
 	return err ? err : 1;
 }
 
-enum { CHUNK_SIZE, CHUNK_SIZE_MORE, CHUNK_EXT, CHUNK_DATA, CHUNK_END, TRAILER_START, TRAILER_LINE, TRAILER_END };
+enum {
+	CHUNK_SIZE, CHUNK_SIZE_MORE, CHUNK_EXT, CHUNK_DATA, CHUNK_END,
+	TRAILER_START, TRAILER_LINE, TRAILER_END,
+};
 
 static int hex_digit(uint8_t b)
 {
