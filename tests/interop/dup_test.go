@@ -217,13 +217,8 @@ func TestDupBothSend(t *testing.T) {
 			d.sender.wantPacket(d.priv.Public(), []byte("from either"))
 		}
 	}
-	v := d.s.varz(t)
-	for name, want := range map[string]float64{
+	d.s.wantVarz(t, nil, map[string]float64{
 		"derp_current_dup_client_keys": 1, "derp_current_dup_client_conns": 2, "derp_total_dup_client_conns": 1,
 		"derp_current_connections": 3, "derp_clients_local": 2,
-	} {
-		if got := v.value(name); got != want {
-			t.Errorf("%s %v, want %v", name, got, want)
-		}
-	}
+	})
 }

@@ -39,9 +39,7 @@ func TestIdleClients(t *testing.T) {
 			}
 			after, anon := s.memory(t)
 			t.Logf("%d idle %v clients: %d KiB resident (%d KiB anonymous), %.1f KiB each", n, m, after, anon, float64(after-before)/float64(n))
-			if got := s.varz(t).value("derp_current_connections"); got != float64(n+2) {
-				t.Errorf("derp_current_connections %v, want %d", got, n+2)
-			}
+			s.wantVarz(t, nil, map[string]float64{"derp_current_connections": float64(n + 2)})
 			for i, r := range all { // a ring of packets: each sends one and gets one
 				r.sendTo(all[(i+1)%n].pub, []byte("awake"))
 			}

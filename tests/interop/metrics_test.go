@@ -163,16 +163,7 @@ func TestVarzExact(t *testing.T) {
 			a.send(0x7f, nil)
 			a.sync()
 			s.stunConn(t, s.stunAddr)
-			check := func(v *varz, want map[string]float64) {
-				t.Helper()
-				for series, n := range want {
-					name, label, _ := strings.Cut(series, "|")
-					if got := v.sum(name, strings.Fields(label)...) - before.sum(name, strings.Fields(label)...); got != n {
-						t.Errorf("%s: %v, want %v", series, got, n)
-					}
-				}
-			}
-			check(s.varz(t), map[string]float64{
+			s.wantVarz(t, before, map[string]float64{
 				"derp_accepts":                                       3,
 				"derp_current_connections":                           3,
 				"derp_current_home_connections":                      1,
@@ -208,7 +199,7 @@ func TestVarzExact(t *testing.T) {
 			until(t, "two connections to be gone", func() bool {
 				return s.varz(t).value("derp_current_connections") == 1
 			})
-			check(s.varz(t), map[string]float64{
+			s.wantVarz(t, before, map[string]float64{
 				"derp_current_notideal_connections":  0,
 				"derp_clients_local":                 1,
 				"derp_watchers":                      0,
@@ -226,6 +217,7 @@ func TestDebugVars(t *testing.T) {
 	a := s.client(t)
 	a.sendTo(a.pub, []byte("12345"))
 	a.want(fRecvPacket)
+	s.wantVarz(t, nil, map[string]float64{"derp_packets_sent": 1})
 	_, text := s.get(t, "/debug/vars")
 	var v struct {
 		Derp map[string]any

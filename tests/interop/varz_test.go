@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // varz is a scrape of /debug/varz: values by series ("name" or `name{a="b"}`), types by name.
@@ -114,7 +115,45 @@ series:
 	return n
 }
 
-func (s *server) dropped(t testing.TB) float64 { return s.varz(t).sum("derp_packets_dropped") }
+// wantVarz waits until all sums are as wanted, since before if that is given. A key is a name or
+// "name|label ..." with parts that the labels must contain. Waiting is needed because a packet can
+// reach its receiver, and the receiver's next request another thread, before it is counted.
+func (s *server) wantVarz(t testing.TB, before *varz, want map[string]float64) {
+	t.Helper()
+	wantSums(t, s.varz, before, want)
+}
+
+// wantMetrics is wantVarz on the page of ours.
+func (s *server) wantMetrics(t testing.TB, want map[string]float64) {
+	t.Helper()
+	wantSums(t, s.metrics, nil, want)
+}
+
+func wantSums(t testing.TB, scrape func(testing.TB) *varz, before *varz, want map[string]float64) {
+	t.Helper()
+	var wrong string
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		v := scrape(t)
+		wrong = ""
+		for k, n := range want {
+			name, labels, _ := strings.Cut(k, "|")
+			got := v.sum(name, strings.Fields(labels)...)
+			if before != nil {
+				got -= before.sum(name, strings.Fields(labels)...)
+			}
+			if got != n {
+				wrong += fmt.Sprintf("\n%s: %v, want %v", k, got, n)
+			}
+		}
+		if wrong == "" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("after %v:%s", patience, wrong)
+			return
+		}
+	}
+}
 
 func (s *server) wantNoDrops(t testing.TB) {
 	t.Helper()
