@@ -126,10 +126,10 @@ static void derper_counters(struct textbuf *b, const struct snapshot *s)
 	textbuf_printf(b, "derp_average_queue_duration_ms %.3f\n", (double)st->avg_queue_us / 1000 / s->relay->nshards);
 }
 
-static void by_reason(struct textbuf *b, const char *name, const uint64_t v[DROP_REASON_NR][KIND_NR], unsigned int n)
+static void by_reason(struct textbuf *b, const char *name, const uint64_t v[DROP_REASON_NR][KIND_NR])
 {
 	type(b, name, "counter");
-	for (unsigned int r = 0; r < n; r++)
+	for (unsigned int r = 0; r < DROP_REASON_NR; r++)
 		textbuf_printf(b, "%s{reason=\"%s\",kind=\"disco\"} %" PRIu64 "\n%s{reason=\"%s\",kind=\"other\"} %" PRIu64 "\n",
 			       name, drop_reason_name(r), v[r][KIND_DISCO], name, drop_reason_name(r), v[r][KIND_OTHER]);
 }
@@ -200,9 +200,9 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	type(b, "derp_packets_received_kind", "counter");
 	textbuf_printf(b, "derp_packets_received_kind{kind=\"disco\"} %" PRIu64 "\nderp_packets_received_kind{kind=\"other\"} %" PRIu64 "\n",
 		       st->packets_received_disco, st->packets_received_other);
-	/* Reasons that derper does not know are in xderp_packets_dropped only. */
-	by_reason(b, "derp_packets_dropped", st->packets_dropped, DROP_DERPER_NR);
-	by_reason(b, "derp_bytes_dropped", st->bytes_dropped, DROP_DERPER_NR);
+	/* With the reasons that derper does not know, so that its names add up, too. */
+	by_reason(b, "derp_packets_dropped", st->packets_dropped);
+	by_reason(b, "derp_bytes_dropped", st->bytes_dropped);
 	flush_histogram(b, st);
 	stun(b, st);
 	tls(b, s);
@@ -225,8 +225,8 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 		       st->field);
 	SHARD_GAUGES(X)
 #undef X
-	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped, DROP_REASON_NR);
-	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped, DROP_REASON_NR);
+	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped);
+	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped);
 	type(b, "xderp_connections_closed_total", "counter");
 	for (unsigned int r = 0; r < CLOSE_REASON_NR; r++)
 		textbuf_printf(b, "xderp_connections_closed_total{reason=\"%s\"} %" PRIu64 "\n", close_reason_name(r), st->closed[r]);

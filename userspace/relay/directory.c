@@ -27,6 +27,7 @@ struct node {
 	uint32_t chain;			/* next node of the bucket */
 	uint64_t key[KEY_LEN / 8];
 	uint64_t active;		/* packed conn_id; 0: node is free */
+	uint32_t unheard;		/* the active one is not on record as having spoken */
 	/* with the lock only */
 	uint64_t hash;
 	uint64_t last_spoke;
@@ -316,6 +317,7 @@ static int add_duplicate(struct directory *d, struct node *n, const struct direc
 		.m = *m,
 		.spoke = n->nmembers >= 2 ? ++n->last_spoke : 0,
 	};
+	__atomic_store_n(&n->unheard, n->nmembers == 1, __ATOMIC_RELAXED);
 	n->nmembers++;
 	d->totals.dup_client_conns++;
 	set_active(n, pack(m->id));
@@ -364,6 +366,7 @@ static void node_unlink(struct directory *d, uint32_t i)
 	free(n->many);
 	n->many = NULL;
 	n->nmembers = 0;
+	__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 	d->free_head = i;
 	d->nkeys--;
 	d->totals.clients_local--;
@@ -398,11 +401,14 @@ static void remove_member(struct directory *d, struct node *n, struct conn_id id
 		n->one.spoke = n->last_spoke = 1;
 		free(n->many);
 		n->many = NULL;
+		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 		d->totals.dup_client_keys--;
 		d->totals.dup_client_conns--;
 	}
-	if (n->nmembers == 1 || n->active == pack(id))
+	if (n->nmembers == 1 || n->active == pack(id)) {
+		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 		pick_active(n);
+	}
 }
 
 bool directory_remove(struct directory *d, uint32_t node, struct conn_id id)
@@ -426,7 +432,8 @@ void directory_note_activity(struct directory *d, uint32_t node, struct conn_id 
 	struct node *n = node_at(d, node);
 	struct member *v;
 
-	if (likely(__atomic_load_n(&n->active, __ATOMIC_RELAXED) == pack(id)))
+	if (likely(__atomic_load_n(&n->active, __ATOMIC_RELAXED) == pack(id) &&
+		   !__atomic_load_n(&n->unheard, __ATOMIC_RELAXED)))
 		return;
 	pthread_mutex_lock(&d->lock);
 	v = members(n);
@@ -434,6 +441,7 @@ void directory_note_activity(struct directory *d, uint32_t node, struct conn_id 
 		if (!conn_id_equal(v[i].m.id, id))
 			continue;
 		v[i].spoke = ++n->last_spoke;
+		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 		set_active(n, pack(id));
 		bump_version(d);
 	}

@@ -24,8 +24,6 @@ enum drop_reason {
 #undef X
 	DROP_REASON_NR
 };
-#define DROP_DERPER_NR	7	/* the first so many exist in derper too */
-
 enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 
 /* Why a connection was closed or refused. X(enum suffix, label, help). */
