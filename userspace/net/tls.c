@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "net/cert.h"
 #include "net/meta_cert.h"
+#include "net/record.h"
 
 /* AEAD only. Our order holds, except that a client that puts ChaCha20 first gets it: it has no
  * AES hardware. */
@@ -28,7 +29,6 @@
 #define GROUPS		"X25519:P-256:P-384:P-521"
 
 #define HEAD_LEN	5	/* of a record; of what is looked at to tell HTTP from TLS */
-#define RECORD_MAX	16384U
 #define RECORD_EXTRA	32U	/* head, explicit nonce, content type and tag: at most 29 */
 
 struct tls_ctx {
@@ -44,11 +44,15 @@ struct tls {
 	const uint8_t *in;		/* lent; what OpenSSL did not take yet */
 	size_t in_len;
 	struct tls_out *out;		/* of the call under way */
-	const char *error;		/* static */
+	const char *error, *version, *cipher;	/* static */
 	int ended;			/* 1 until reading or writing came to an end for good: then 0 or -errno */
 	bool no_room;			/* out could not grow */
+	bool used;			/* OpenSSL counts records: too late to take over */
 	uint8_t head_len;
 	uint8_t head[HEAD_LEN];		/* the first bytes of the stream */
+	struct traffic_secrets {
+		uint8_t client[RECORD_SECRET_MAX], server[RECORD_SECRET_MAX];
+	} secrets;			/* of TLS 1.3, until trimmed, detached or freed */
 };
 
 /* --- the BIO: reads the lent bytes, writes to the caller's buffer; nothing is copied twice */
@@ -165,6 +169,25 @@ static int on_alpn(SSL *ssl, const uint8_t **out, uint8_t *outlen, const uint8_t
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static void take_secret(uint8_t ret[static RECORD_SECRET_MAX], const char *line)
+{
+	size_t n;
+
+	/* "LABEL client-random secret" */
+	OPENSSL_hexstr2buf_ex(ret, RECORD_SECRET_MAX, &n, strrchr(line, ' ') + 1, '\0');
+}
+
+/* The one way to the traffic secrets that OpenSSL offers. */
+static void on_keylog(const SSL *ssl, const char *line)
+{
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (!strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24))
+		take_secret(t->secrets.client, line);
+	else if (!strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24))
+		take_secret(t->secrets.server, line);
+}
+
 /* Never ask a terminal. */
 static int no_password(char *buf, int size, int rwflag, void *arg)
 {
@@ -268,6 +291,7 @@ static bool settings(SSL_CTX *s)
 	SSL_CTX_set_num_tickets(s, 0);
 	SSL_CTX_set_tlsext_servername_callback(s, on_server_name);
 	SSL_CTX_set_alpn_select_cb(s, on_alpn, NULL);
+	SSL_CTX_set_keylog_callback(s, on_keylog);
 	return SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) && SSL_CTX_set_max_proto_version(s, 0) &&
 	       SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
 	       SSL_CTX_set1_groups_list(s, GROUPS);
@@ -341,7 +365,7 @@ struct tls *tls_new(struct tls_ctx *c)
 	if (!t)
 		return NULL;
 	t->ended = 1;
-	t->error = "";
+	t->error = t->version = t->cipher = "";
 	t->ctx = c;
 	__atomic_add_fetch(&c->shares, 1, __ATOMIC_RELAXED);
 	t->ssl = SSL_new(c->ssl);
@@ -366,6 +390,7 @@ void tls_free(struct tls *t)
 		return;
 	SSL_free(t->ssl);
 	tls_ctx_free(t->ctx);
+	OPENSSL_cleanse(&t->secrets, sizeof(t->secrets));
 	free(t);
 }
 
@@ -380,6 +405,7 @@ static void begin(struct tls *t, struct tls_out *out)
 {
 	ERR_clear_error();
 	t->out = out;
+	t->used = SSL_is_init_finished(t->ssl);
 }
 
 /* What a call of OpenSSL that answered r came to: 1, -EAGAIN, or the end. */
@@ -418,6 +444,8 @@ int tls_handshake(struct tls *t, struct tls_out *out)
 	if (r == 1) {
 		/* Until here only whole records were pulled; from now on all there is. */
 		SSL_set_read_ahead(t->ssl, 1);
+		t->version = SSL_version(t->ssl) == TLS1_3_VERSION ? "1.3" : "1.2";
+		t->cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(t->ssl));
 		return 1;
 	}
 	return r ? r : -EPROTO;
@@ -452,7 +480,7 @@ int tls_write(struct tls *t, const uint8_t *p, size_t n, struct tls_out *out)
 	if (!n)
 		return 0;
 	begin(t, out);
-	t->no_room = out_reserve(out, n + (n / RECORD_MAX + 1) * RECORD_EXTRA) != 0;
+	t->no_room = out_reserve(out, n + (n / RECORD_PLAIN_MAX + 1) * RECORD_EXTRA) != 0;
 	r = outcome(t, t->no_room ? -1 : SSL_write(t->ssl, p, (int)n));
 	return r == 1 ? 0 : r == -ENOMEM ? r : -EPROTO;
 }
@@ -484,16 +512,48 @@ const char *tls_error(const struct tls *t)
 
 const char *tls_version(const struct tls *t)
 {
-	return SSL_version(t->ssl) == TLS1_3_VERSION ? "1.3" : "1.2";
+	return t->version;
 }
 
 const char *tls_cipher(const struct tls *t)
 {
-	return SSL_CIPHER_standard_name(SSL_get_current_cipher(t->ssl));
+	return t->cipher;
 }
 
 void tls_trim(struct tls *t)
 {
 	/* Read and write buffers go back as soon as they are empty (SSL_MODE_RELEASE_BUFFERS). */
 	SSL_free_buffers(t->ssl);
+	OPENSSL_cleanse(&t->secrets, sizeof(t->secrets));
+}
+
+int tls_detach(struct tls *t, struct record_keys *ret)
+{
+	static const uint32_t ids[AEAD_SUITE_NR] = {
+		[AEAD_AES_128_GCM]	 = TLS1_3_CK_AES_128_GCM_SHA256,
+		[AEAD_AES_256_GCM]	 = TLS1_3_CK_AES_256_GCM_SHA384,
+		[AEAD_CHACHA20_POLY1305] = TLS1_3_CK_CHACHA20_POLY1305_SHA256,
+	};
+	uint32_t id = (uint32_t)SSL_CIPHER_get_id(SSL_get_current_cipher(t->ssl));
+	enum aead_suite s = 0;
+	int err;
+
+	assert(!t->used && SSL_is_init_finished(t->ssl));
+	while (s < AEAD_SUITE_NR && ids[s] != id)
+		s++;
+	if (s == AEAD_SUITE_NR)
+		return -ENOTSUP;
+	/* No ticket was sent and no record read, so both directions count from zero. */
+	err = record_keys_init(ret, s, AEAD_AUTO, t->secrets.client, t->secrets.server);
+	if (err)
+		return err;
+	SSL_free(t->ssl);
+	t->ssl = NULL;
+	OPENSSL_cleanse(&t->secrets, sizeof(t->secrets));
+	return 0;
+}
+
+size_t tls_unread(const struct tls *t)
+{
+	return t->in_len;
 }

@@ -13,10 +13,10 @@
 
 struct tls_ctx;
 struct tls;
+struct record_keys;
 
 struct tls_opts {
-	/* SNI must equal it, letter case aside (else alert 80), unless it is an IP address. */
-	const char *hostname;
+	const char *hostname;		/* SNI must equal it exactly (else alert 80), unless it is an IP address */
 	const char *cert_file;		/* PEM: leaf, then intermediates */
 	const char *key_file;
 	const struct key *derp_public;	/* for the meta certificate */
@@ -65,5 +65,12 @@ const char *tls_cipher(const struct tls *t);
 
 /* Drop what a finished handshake no longer needs. */
 void tls_trim(struct tls *t);
+
+/* Take a TLS 1.3 connection over from OpenSSL (net/record.h): right after tls_handshake() answered 1 and instead of
+ * tls_trim, tls_read, tls_write and tls_shutdown, which must not be called any more. What stays of t answers
+ * tls_version, tls_cipher and tls_unread. -ENOTSUP: not TLS 1.3, go on as before; -ENOMEM. */
+int tls_detach(struct tls *t, struct record_keys *ret);
+/* How many of the lent bytes, at their end, were not taken: after a handshake, the first records behind it. */
+size_t tls_unread(const struct tls *t);
 
 #endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* TLS 1.3 records (RFC 8446 section 5) once the handshake is over: opened and sealed in place, without OpenSSL's state.
+ * Keys come from tls_detach(). One thread at a time. */
+#ifndef XDERP_RECORD_H
+#define XDERP_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "net/aead.h"
+#include "net/tls.h"
+
+#define RECORD_HEAD_LEN		5
+#define RECORD_PLAIN_MAX	16384
+#define RECORD_MAX		(RECORD_HEAD_LEN + RECORD_PLAIN_MAX + 256)
+#define RECORD_SECRET_MAX	48
+/* What sealing adds to each record: head, content type, tag. */
+#define RECORD_OVERHEAD		(RECORD_HEAD_LEN + 1 + AEAD_TAG_LEN)
+
+enum record_alert {
+	RECORD_CLOSE_NOTIFY		= 0,
+	RECORD_UNEXPECTED_MESSAGE	= 10,
+	RECORD_BAD_MAC			= 20,
+	RECORD_OVERFLOW			= 22,
+	RECORD_ILLEGAL_PARAMETER	= 47,
+	RECORD_DECODE_ERROR		= 50,
+	RECORD_USER_CANCELED		= 90,
+};
+
+/* One direction. */
+struct record_dir {
+	struct aead_key *key;		/* owned */
+	uint64_t seq;			/* of the next record */
+	uint8_t iv[AEAD_NONCE_LEN];
+	uint8_t secret[RECORD_SECRET_MAX];
+};
+
+/* All secrets of a connection. */
+struct record_keys {
+	struct record_dir rd, wr;
+	uint64_t rekey_after;		/* records sealed with one key; then we change it */
+	const char *error;		/* static; what was wrong, once record_open() answered -EPROTO */
+	enum aead_suite suite;
+	uint8_t alert;			/* ... and what to tell the peer: record_seal_alert(); 0: nothing */
+	uint8_t idle;			/* records in a row that brought no data */
+	uint8_t hs_len;
+	uint8_t hs[5];			/* a KeyUpdate that comes in parts */
+	bool update_due;		/* the peer wants new keys from us before our next data */
+};
+
+/* Secrets are as long as the suite's hash: 32 bytes, 48 for AES-256. -ENOMEM, -ENOTSUP as aead_key_new(). */
+int record_keys_init(struct record_keys *k, enum aead_suite suite, enum aead_engine engine,
+		     const uint8_t *rd_secret, const uint8_t *wr_secret);
+/* Takes zeroed memory too; wipes everything. The only exit. */
+void record_keys_done(struct record_keys *k);
+
+/* How long the record at p is, head included, as it says itself; 0 if n bytes don't tell yet. */
+size_t record_size(const uint8_t *p, size_t n);
+
+struct record {
+	uint8_t *p;		/* plaintext, inside the caller's buffer; n may be 0 */
+	size_t n;
+	size_t used;		/* bytes this record took of the input */
+};
+
+/* Open the record at p, in place. Only application data is handed out; what else may come (KeyUpdate, padding, empty
+ * records) is dealt with and gives n = 0. Returns 1; 0: close_notify; -EAGAIN: not all there; -EPROTO: broken for good,
+ * see error and alert; -ENOMEM. */
+int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret);
+
+/* Seal all of iov into as few records as possible, behind what is in out. Returns 0; -ENOMEM: out could not grow and nothing
+ * was done; -EIO: the cipher failed, send no more. */
+int record_seal(struct record_keys *k, const struct iovec *iov, unsigned int n, struct tls_out *out);
+/* The last thing to send: RECORD_CLOSE_NOTIFY, or why we end it. */
+int record_seal_alert(struct record_keys *k, enum record_alert alert, struct tls_out *out);
+
+#endif
