@@ -83,6 +83,10 @@ $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
 	$(SAY) FUZZ $@
 	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
+$(B)/no-uring: tests/no-uring.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lseccomp
+
 .PHONY: deps run test lint bench help
 deps:
 	@tools/deps

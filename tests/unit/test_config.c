@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Flags in Go's syntax, settings and the sentences for wrong ones. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "admin/config.h"
+#include "admin/keyfile.h"
+#include "base/util.h"
+
+#define MAX_ARGS	8
+
+/* Runs config_parse with its complaints caught. */
+static int parse(struct config *cfg, const char *const *args, char *said, size_t n)
+{
+	char *argv[MAX_ARGS + 2] = { (char *)"xderpd" };
+	FILE *f = tmpfile();
+	int argc = 1, saved = dup(STDERR_FILENO), r;
+	size_t k;
+
+	for (; argc <= MAX_ARGS && args[argc - 1]; argc++)
+		argv[argc] = (char *)args[argc - 1];
+	fflush(stderr);
+	dup2(fileno(f), STDERR_FILENO);
+	r = config_parse(cfg, argc, argv);
+	fflush(stderr);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	rewind(f);
+	k = fread(said, 1, n - 1, f);
+	said[k] = '\0';
+	fclose(f);
+	return r;
+}
+
+static const struct bad_case {
+	const char *name;
+	const char *args[MAX_ARGS];
+	const char *says;
+} bad[] = {
+	{ "unknown flag", { "-hostnme", "x" }, "did you mean -hostname?" },
+	{ "no value", { "-c", "k", "-a" }, "-a needs a value" },
+	{ "left over", { "-c", "k", "-a", ":1", "relay" }, "\"relay\" is left over" },
+	{ "boolean with a separate value", { "-c", "k", "-a", ":1", "-stun", "false" }, "\"false\" is left over" },
+	{ "port", { "-stun-port", "70000" }, "-stun-port: \"70000\" is wrong; allowed: a port number from 1 to 65535" },
+	{ "duration without unit", { "-tcp-write-timeout=2" }, "-tcp-write-timeout: \"2\" is wrong; allowed: a duration such as 2s" },
+	{ "negative duration", { "-tcp-write-timeout=-2s" }, "-tcp-write-timeout" },
+	{ "boolean", { "-stun=maybe" }, "-stun: \"maybe\" is wrong; allowed: true or false" },
+	{ "choice", { "--io=kqueue" }, "allowed: one of auto, uring, epoll" },
+	{ "size", { "--queue-memory=lots" }, "a size such as" },
+	{ "size below its limit", { "--queue-memory=1" }, "from 4194304" },
+	{ "not whole", { "--shards=1.5" }, "-shards: \"1.5\" is wrong" },
+	{ "home", { "-c", "k", "-a", ":1", "-home", "ftp://x" }, "-home: \"ftp://x\" is wrong" },
+	{ "certificates on 443", { "-c", "k" }, "-certmode=letsencrypt is not supported where TLS is spoken" },
+	{ "mesh dialling", { "-mesh-with=a,b" }, "-mesh-with=a,b is not supported" },
+	{ "admission", { "-verify-clients" }, "-verify-clients=true is not supported" },
+	{ "all faults are said, first", { "-stun=maybe", "--io=kqueue" }, "-stun" },
+	{ "all faults are said, second", { "-stun=maybe", "--io=kqueue" }, "-io" },
+};
+
+static void run_bad(void **state)
+{
+	const struct bad_case *c = *state;
+	struct config cfg;
+	char said[4096];
+
+	assert_int_equal(-EINVAL, parse(&cfg, c->args, said, sizeof(said)));
+	if (!strstr(said, c->says))
+		fail_msg("said: %s", said);
+}
+
+static void test_values(void **state)
+{
+	static const char *const args[] = {
+		"-a=127.0.0.1:3340", "--c", "k", "-stun=F", "-tcp-write-timeout=1m2.5s", "-accept-connection-limit=+Inf",
+		"--queue-memory=64MiB", "-verify-clients=false",
+	};
+	struct config cfg;
+	char said[4096];
+
+	(void)state;
+	assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+	assert_string_equal("", said);
+	assert_string_equal("127.0.0.1:3340", cfg.addr);
+	assert_string_equal("k", cfg.key_path);
+	assert_false(cfg.stun);
+	assert_false(cfg.tls);
+	assert_true(cfg.write_timeout_ns == 62500000000ULL);
+	assert_true(isinf(cfg.accept_limit));
+	assert_true(cfg.queue_memory == 64ULL << 20);
+	assert_true(cfg.shards >= 1);
+	config_done(&cfg);
+}
+
+static void test_when_tls(void **state)
+{
+	static const char *const manual[] = { "-c", "k", "-a", ":8443", "-certmode", "manual", NULL };
+	static const char *const https[] = { "-c", "k", "-a", ":https", "-certmode=manual", NULL };
+	static const char *const dev[] = { "-dev", NULL };
+	struct config cfg;
+	char said[4096];
+
+	(void)state;
+	assert_int_equal(0, parse(&cfg, manual, said, sizeof(said)));
+	assert_true(cfg.tls);
+	config_done(&cfg);
+	assert_int_equal(0, parse(&cfg, https, said, sizeof(said)));
+	assert_true(cfg.tls);
+	config_done(&cfg);
+	assert_int_equal(0, parse(&cfg, dev, said, sizeof(said)));
+	assert_false(cfg.tls);
+	assert_string_equal(":3340", cfg.addr);
+	config_done(&cfg);
+}
+
+static void test_queue_depth_from_environment(void **state)
+{
+	static const char name[] = "TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH";
+	static const char *const args[] = { "-dev", NULL };
+	static const char *const both[] = { "-dev", "--send-queue-depth=7", NULL };
+	struct config cfg;
+	char said[4096];
+
+	(void)state;
+	setenv(name, "64", 1);
+	assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+	assert_int_equal(64, cfg.queue_depth);
+	config_done(&cfg);
+	assert_int_equal(0, parse(&cfg, both, said, sizeof(said)));
+	assert_int_equal(7, cfg.queue_depth);
+	config_done(&cfg);
+	setenv(name, "many", 1);
+	assert_int_equal(-EINVAL, parse(&cfg, args, said, sizeof(said)));
+	assert_non_null(strstr(said, name));
+	unsetenv(name);
+}
+
+static void test_key_file(void **state)
+{
+	char dir[] = "/tmp/test_config.XXXXXX", path[64], err[256];
+	struct key a, b;
+	struct stat st;
+	FILE *f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/sub/derper.key", dir);
+	assert_int_equal(0, keyfile_load_or_create(&a, path, err, sizeof(err)));
+	assert_int_equal(0, stat(path, &st));
+	assert_int_equal(0600, st.st_mode & 0777);
+	assert_int_equal(0, keyfile_load_or_create(&b, path, err, sizeof(err)));
+	assert_true(key_equal(&a, &b));
+	f = fopen(path, "w");
+	fprintf(f, "{\"other\":1,\"privateKEY\":\"privkey:%064d\"}", 7);
+	fclose(f);
+	assert_int_equal(0, keyfile_load_or_create(&b, path, err, sizeof(err)));
+	f = fopen(path, "w");
+	fprintf(f, "{\"PrivateKey\":\"nodekey:%064d\"}", 7);
+	fclose(f);
+	assert_int_equal(-EINVAL, keyfile_load_or_create(&b, path, err, sizeof(err)));
+	assert_non_null(strstr(err, path));
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/sub", dir);
+	rmdir(path);
+	rmdir(dir);
+}
+
+static void test_mesh_key(void **state)
+{
+	char text[80];
+	struct key k;
+
+	(void)state;
+	snprintf(text, sizeof(text), " \n%064d\t\n", 12);
+	assert_int_equal(0, keyfile_parse_mesh(&k, text, strlen(text)));
+	snprintf(text, sizeof(text), "%064d", 0);
+	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, text, strlen(text)));
+	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, text, 63));
+	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, "", 0));
+}
+
+int main(void)
+{
+	struct CMUnitTest t[ARRAY_SIZE(bad) + 5] = {
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_when_tls),
+		cmocka_unit_test(test_queue_depth_from_environment),
+		cmocka_unit_test(test_key_file),
+		cmocka_unit_test(test_mesh_key),
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		t[5 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
+	return cmocka_run_group_tests(t, NULL, NULL);
+}
