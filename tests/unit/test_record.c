@@ -518,7 +518,7 @@ static const struct forged_case {
 	{ "full with padding", { { "a", 1, DATA, 16383 } }, -EAGAIN, .got = 1 },
 	{ "padded too far", { { "a", 1, DATA, 16384 } }, -EPROTO, 22, "plaintext too long" },
 	{ "KeyUpdate", { { UPDATE, 5, HANDSHAKE } }, -EAGAIN },
-	{ "KeyUpdate in parts", { { UPDATE, 1, HANDSHAKE }, { UPDATE + 1, 3, HANDSHAKE }, { "\1", 1, HANDSHAKE, 9 } },
+	{ "KeyUpdate in parts", { { UPDATE, 1, HANDSHAKE }, { "\0\0\1", 3, HANDSHAKE }, { "\1", 1, HANDSHAKE, 9 } },
 	  -EAGAIN },
 	{ "KeyUpdate with an empty part", { { UPDATE, 1, HANDSHAKE }, { "", 0, HANDSHAKE } },
 	  -EPROTO, 10, "unexpected handshake message" },
