@@ -154,6 +154,7 @@ int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t er
 		return e;
 	r->cfg = cfg;
 	r->nshards = cfg->shards;
+	pthread_barrier_init(&r->started, NULL, r->nshards + 1);
 	r->start_unix = (uint64_t)time(NULL);
 	r->start_ns = clock_now_ns();
 	e = directory_new(&r->directory);
@@ -187,6 +188,7 @@ void relay_free(struct relay *r)
 	tls_ctx_free(r->tls);
 	tls_ctx_free(r->tls_before);
 	directory_free(r->directory);
+	pthread_barrier_destroy(&r->started);
 	free(r);
 }
 
@@ -197,12 +199,9 @@ int relay_reload(struct relay *r, char *err, size_t errlen)
 
 int relay_start(struct relay *r, char *err, size_t errlen)
 {
-	pthread_barrier_t started;
 	int e;
 
-	pthread_barrier_init(&started, NULL, r->nshards + 1);
 	for (unsigned int i = 0; i < r->nshards; i++) {
-		r->shards[i]->started = &started;
 		e = pthread_create(&r->shards[i]->thread, NULL, shard_run, r->shards[i]);
 		if (e) {
 			/* Threads that wait at the barrier can't be called back; the caller exits. */
@@ -210,8 +209,7 @@ int relay_start(struct relay *r, char *err, size_t errlen)
 			return -e;
 		}
 	}
-	pthread_barrier_wait(&started);
-	pthread_barrier_destroy(&started);
+	pthread_barrier_wait(&r->started);
 	for (unsigned int i = 0; i < r->nshards; i++) {
 		e = r->shards[i]->start_err;
 		if (e) {

@@ -3,6 +3,7 @@
 #ifndef XDERP_RELAY_H
 #define XDERP_RELAY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ struct relay {
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
+	pthread_barrier_t started;	/* all shards have their engines: from here on they may wake each other */
 	uint64_t start_unix, start_ns;
 	/* Renders debug pages; set before relay_start. NULL: there are none. */
 	int (*page)(enum frontdoor_page page, struct textbuf *body, void *relay);

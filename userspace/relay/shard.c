@@ -350,7 +350,7 @@ void *shard_run(void *shard)
 	s->start_err = open_io(s);
 	s->now_ns = clock_now_ns();
 	timer_wheel_init(&s->wheel, s->now_ns);
-	pthread_barrier_wait(s->started);
+	pthread_barrier_wait(&s->relay->started);
 	if (s->start_err)
 		return NULL;
 	while (!drained(s)) {

@@ -65,7 +65,6 @@ struct shard {
 
 	pthread_t thread;
 	int start_err;			/* of the thread, valid once started */
-	pthread_barrier_t *started;
 	uint32_t asleep __attribute__((aligned(64)));
 	struct shard_stats stats __attribute__((aligned(64)));
 };
