@@ -18,9 +18,9 @@ HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # liburing's static archive carries calls that the shared object of Debian 12 does not export.
 CFLAGS  += $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -U_FORTIFY_SOURCE,$(HARDEN)) \
-           -pthread -D_GNU_SOURCE -Iinclude -Iuserspace -I$(B) $(shell pkg-config --cflags $(PKGS))
+           -pthread -D_GNU_SOURCE -Iinclude -Iuserspace -I$(B) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
-LDLIBS  += -l:liburing.a $(shell pkg-config --libs $(PKGS)) -lm
+LDLIBS  += -l:liburing.a $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 ROOMS   := base wire net kern relay admin
 SRC     := $(sort $(foreach r,$(ROOMS),$(wildcard userspace/$(r)/*.c)))

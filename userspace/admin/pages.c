@@ -150,6 +150,20 @@ static void flush_histogram(struct textbuf *b, const struct shard_stats *st)
 		       name, sum, name, st->flush_frames_sum, name, sum);
 }
 
+/* Cumulative, as the label promises; derper's are not. */
+static void rtt_histogram(struct textbuf *b, const struct shard_stats *st)
+{
+	static const unsigned int bounds[RTT_BUCKETS - 1] = RTT_BOUNDS_MS;
+	uint64_t sum = 0;
+
+	type(b, "derp_tcp_rtt", "counter");
+	for (unsigned int i = 0; i < RTT_BUCKETS - 1; i++) {
+		sum += st->rtt[i];
+		textbuf_printf(b, "derp_tcp_rtt{le=\"%ums\"} %" PRIu64 "\n", bounds[i], sum);
+	}
+	textbuf_printf(b, "derp_tcp_rtt{le=\"inf\"} %" PRIu64 "\n", sum + st->rtt[RTT_BUCKETS - 1]);
+}
+
 static void stun(struct textbuf *b, const struct shard_stats *st)
 {
 	type(b, "stun_requests", "counter");
@@ -204,6 +218,7 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	by_reason(b, "derp_packets_dropped", st->packets_dropped);
 	by_reason(b, "derp_bytes_dropped", st->bytes_dropped);
 	flush_histogram(b, st);
+	rtt_histogram(b, st);
 	stun(b, st);
 	tls(b, s);
 	value(b, "bootstrap_dns_requests", "counter", st->bootstrap_dns_requests);

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <sodium.h>
 #include <unistd.h>
 
@@ -92,6 +93,16 @@ void conn_enter_relaying(struct conn *c, struct peer *p)
 	enter(c, CONN_RELAYING, keepalive_ns());
 }
 
+/* Sampled with the KeepAlive: nothing wakes up for it. */
+static void note_rtt(struct conn *c)
+{
+	struct tcp_info ti;
+	socklen_t len = sizeof(ti);
+
+	if (!getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &len))
+		stats_note_rtt(&c->shard->stats, ti.tcpi_rtt);
+}
+
 static void on_deadline(struct timer *t, void *ctx)
 {
 	struct conn *c = container_of(t, struct conn, deadline);
@@ -109,6 +120,7 @@ static void on_deadline(struct timer *t, void *ctx)
 		conn_close(c, CLOSE_LOGIN_TIMEOUT);
 		break;
 	case CONN_RELAYING:
+		note_rtt(c);
 		frame_keep_alive(frame);
 		if (sendq_control(c, frame, sizeof(frame)))
 			STAT_INC(&c->shard->stats, keep_alives);

@@ -33,3 +33,13 @@ void stats_note_flush(struct shard_stats *st, unsigned int frames)
 	STAT_INC(st, flush_frames[i]);
 	STAT_ADD(st, flush_frames_sum, frames);
 }
+
+void stats_note_rtt(struct shard_stats *st, uint32_t rtt_us)
+{
+	static const uint32_t bounds_ms[RTT_BUCKETS - 1] = RTT_BOUNDS_MS;
+	unsigned int i = 0;
+
+	while (i < RTT_BUCKETS - 1 && rtt_us > bounds_ms[i] * 1000)
+		i++;
+	STAT_INC(st, rtt[i]);
+}

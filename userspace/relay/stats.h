@@ -127,6 +127,10 @@ enum close_reason {
 #define FLUSH_BOUNDS	{ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100 }
 #define FLUSH_BUCKETS	17
 
+/* Upper bounds of derper's histogram of TCP round-trip times. */
+#define RTT_BOUNDS_MS	{ 10, 20, 50, 100, 150, 250, 500 }
+#define RTT_BUCKETS	8
+
 struct shard_stats {
 #define X(field, help) uint64_t field;
 	SHARD_COUNTERS(X)
@@ -140,6 +144,7 @@ struct shard_stats {
 	uint64_t login_refused[8];		/* by enum login_refusal */
 	uint64_t flush_frames[FLUSH_BUCKETS];	/* gathered sends by number of frames; last: more */
 	uint64_t flush_frames_sum;
+	uint64_t rtt[RTT_BUCKETS];		/* round trips seen at each KeepAlive, by RTT_BOUNDS_MS; last: more */
 	uint64_t avg_queue_us;			/* moving average, factor 0.1 */
 };
 
@@ -154,6 +159,8 @@ const char *close_reason_name(enum close_reason r);
 
 /* A flush handed that many frames to the transport. */
 void stats_note_flush(struct shard_stats *st, unsigned int frames);
+
+void stats_note_rtt(struct shard_stats *st, uint32_t rtt_us);
 
 /* Add all fields of from (another thread's, live) to *sum. struct shard_stats is an array of u64. */
 static inline void stats_add(struct shard_stats *sum, const struct shard_stats *from)
