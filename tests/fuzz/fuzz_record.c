@@ -22,7 +22,7 @@ static int open_checked(uint8_t *p, size_t n, struct record *r)
 
 	CHECK(res == 1 || res == 0 || res == -EAGAIN || res == -EPROTO);
 	CHECK((res == -EPROTO) == (us.error != NULL));
-	CHECK(us.idle <= IDLE_MAX && us.hs_len < KEY_UPDATE_LEN);
+	CHECK(us.idle <= IDLE_MAX && (us.error || us.hs_len < KEY_UPDATE_LEN));
 	if (res >= 0) {
 		CHECK(r->used == record_size(p, n) && r->used <= n && r->n <= RECORD_PLAIN_MAX);
 		CHECK(r->p == p + RECORD_HEAD_LEN && r->n + RECORD_OVERHEAD <= r->used);
@@ -72,6 +72,7 @@ static int forged(uint8_t type, const uint8_t *text, size_t n, size_t pad)
 	CHECK(record_open(&us, p, size - 1, &r) == (size <= RECORD_MAX ? -EAGAIN : -EPROTO));
 	res = open_checked(p, size, &r);
 	CHECK(!must_pass || res == 1);
+	CHECK(res < 0 || whole || type == HANDSHAKE);
 	if (res == 1 && type == DATA)
 		CHECK(r.n == n && (!n || !memcmp(r.p, text, n)));
 	if (res == 1 && type != DATA)
