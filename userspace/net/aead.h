@@ -28,7 +28,8 @@ struct aead_key;
 
 size_t aead_key_len(enum aead_suite suite);
 
-/* Memory for a key, no key in it yet. -ENOMEM; -ENOTSUP: that engine can't do that suite here (AEAD_AUTO always can). */
+/* Memory for a key, no key in it yet. -ENOMEM; -ENOTSUP: that engine can't do that suite here (AEAD_AUTO
+ * always can). */
 int aead_key_new(struct aead_key **ret, enum aead_suite suite, enum aead_engine engine);
 void aead_key_free(struct aead_key *k);		/* takes NULL; wipes */
 const char *aead_key_engine(const struct aead_key *k);	/* "ipsec-mb", "openssl" */

@@ -70,8 +70,8 @@ struct record {
  * see error and alert; -ENOMEM. */
 int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret);
 
-/* Seal all of iov into as few records as possible, behind what is in out. Returns 0; -ENOMEM: out could not grow and nothing
- * was done; -EIO: the cipher failed, send no more. */
+/* Seal all of iov into as few records as possible, behind what is in out. Returns 0; -ENOMEM: out could not grow and
+ * nothing was done; -EIO: the cipher failed, send no more. */
 int record_seal(struct record_keys *k, const struct iovec *iov, unsigned int n, struct tls_out *out);
 /* The last thing to send: RECORD_CLOSE_NOTIFY, or why we end it. */
 int record_seal_alert(struct record_keys *k, enum record_alert alert, struct tls_out *out);
