@@ -8,14 +8,11 @@
 
 #include <cmocka.h>
 
+#include "base/poison.h"
 #include "base/slab.h"
 #include "base/util.h"
 
 #define LIMIT	(64ULL << 20)
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
 
 static void every_size_fits_its_class(void **state)
 {
@@ -178,7 +175,7 @@ static void random_use_keeps_bytes(void **state)
 
 static void free_blocks_are_poisoned(void **state)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef POISON_ON
 	struct slab s;
 	uint8_t cls, *p;
 

@@ -6,26 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/poison.h"
 #include "base/util.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLAB_ASAN	1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SLAB_ASAN	1
-#endif
-#ifdef SLAB_ASAN
-#include <sanitizer/asan_interface.h>
-#define poison(p, n)	__asan_poison_memory_region(p, n)
-#define unpoison(p, n)	__asan_unpoison_memory_region(p, n)
-#define NO_ASAN		__attribute__((no_sanitize("address"), noinline))
-#else
-#define poison(p, n)	((void)(p), (void)(n))
-#define unpoison(p, n)	((void)(p), (void)(n))
-#define NO_ASAN
-#endif
 
 #define ALIGN		64U
 #define PAGE		4096U
@@ -90,12 +72,12 @@ size_t slab_class_size(uint8_t cls)
 }
 
 /* The link lies in a poisoned block. */
-NO_ASAN static void *link_get(void *block)
+NO_POISON static void *link_get(void *block)
 {
 	return *(void **)block;
 }
 
-NO_ASAN static void link_set(void *block, void *next)
+NO_POISON static void link_set(void *block, void *next)
 {
 	*(void **)block = next;
 }

@@ -1,302 +1,326 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The epoll engine: the same answers as io_uring where that is not to be had. Operations that end at
- * once (sends, cancellations) put their event into a queue that the next turn hands out. */
+/* epoll engine, for where io_uring is old or forbidden: the same answers from readiness, a little
+ * later. What is known before the next turn (sends, cancellations, descriptors epoll refuses) waits
+ * in a queue, so that the handler is never entered from inside io_send() or io_cancel(). */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/util.h"
 #include "net/io_impl.h"
 
-#define READY_MAX	256
+#define BATCH		128	/* ready descriptors asked for at a time */
+#define ACCEPTS		32	/* connections taken per listener and turn */
+#define WAKE		UINT64_MAX
+#define FIRST_SIZE	64
 
-/* What is armed on a descriptor: a bit per enum io_op. Reading and writing have one tag each. */
-struct watch {
-	uint8_t armed;
-	uint8_t registered;
-	struct io_tag read_tag, write_tag;
+/* Operations that stay armed; IO_SEND never does. */
+static const enum io_op lasting[] = { IO_ACCEPT, IO_RECV, IO_WRITABLE, IO_READABLE };
+
+struct fd_state {
+	uint32_t armed;			/* bit per enum io_op */
+	uint32_t serial;		/* of the life of this descriptor number: stale events differ */
+	struct io_tag tags[IO_OP_NR];
 };
 
 struct epoll {
 	struct io io;
 	int fd;
-	struct watch *watches;		/* owned; index: descriptor */
-	int nwatches;
-	struct io_event *queue;		/* owned ring; cap is a power of two */
-	uint32_t head, tail, cap;
+	bool no_pwait2;
+	struct fd_state *fds;		/* by descriptor; owned */
+	size_t nfds;
+	struct io_event *queue;		/* ring, size a power of two; owned */
+	size_t queue_size, queue_head, queue_tail;
 };
 
-#define BIT(op)		(1U << (op))
-#define READING		(BIT(IO_ACCEPT) | BIT(IO_RECV) | BIT(IO_READABLE))
+struct round {
+	unsigned int left;		/* events the caller still wants */
+	io_handler handler;
+	void *ctx;
+};
 
 static struct epoll *epoll_of(struct io *io)
 {
 	return container_of(io, struct epoll, io);
 }
 
-/* Completions are owed: without memory for them nothing can go on. */
-static void queue_event(struct epoll *e, const struct io_event *ev)
+/* An event that could not be kept would break the contract for good: there is no way on. */
+static void *grow(void *old, size_t n, size_t size)
 {
-	struct io_event *bigger;
+	void *p = reallocarray(old, n, size);
 
-	if (e->tail - e->head == e->cap) {
-		bigger = malloc(2 * e->cap * sizeof(*bigger));
-		if (!bigger)
-			abort();
-		for (uint32_t i = 0; i < e->cap; i++)
-			bigger[i] = e->queue[(e->head + i) & (e->cap - 1)];
-		free(e->queue);
-		e->queue = bigger;
-		e->head = 0;
-		e->tail = e->cap;
-		e->cap *= 2;
-	}
-	e->queue[e->tail++ & (e->cap - 1)] = *ev;
-}
-
-static struct watch *watch_of(struct epoll *e, int fd)
-{
-	int n = e->nwatches;
-	struct watch *w;
-
-	if (fd < n)
-		return &e->watches[fd];
-	while (n <= fd)
-		n = n ? 2 * n : 64;
-	w = realloc(e->watches, (size_t)n * sizeof(*w));
-	if (!w)
+	if (!p)
 		abort();
-	memset(w + e->nwatches, 0, (size_t)(n - e->nwatches) * sizeof(*w));
-	e->watches = w;
-	e->nwatches = n;
-	return &w[fd];
+	return p;
 }
 
-static void update(struct epoll *e, int fd)
+static void defer(struct epoll *e, enum io_op op, struct io_tag tag, int res)
 {
-	struct watch *w = watch_of(e, fd);
-	struct epoll_event ev = {
-		.events = (w->armed & READING ? EPOLLIN : 0) | (w->armed & BIT(IO_WRITABLE) ? EPOLLOUT : 0),
-		.data.fd = fd,
+	size_t size = e->queue_size, n = e->queue_tail - e->queue_head;
+
+	if (n == size) {
+		e->queue = grow(e->queue, size * 2, sizeof(*e->queue));
+		/* Unroll: what had wrapped round goes behind. */
+		e->queue_head &= size - 1;
+		memcpy(e->queue + size, e->queue, e->queue_head * sizeof(*e->queue));
+		e->queue_tail = e->queue_head + n;
+		e->queue_size = size * 2;
+	}
+	e->queue[e->queue_tail++ & (e->queue_size - 1)] = (struct io_event){
+		.op = op, .tag = tag, .res = res, .last = true,
 	};
-
-	if (!w->armed && !w->registered)
-		return;
-	if (!w->armed)
-		epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
-	else
-		epoll_ctl(e->fd, w->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
-	w->registered = w->armed != 0;
 }
 
-static void arm(struct epoll *e, int fd, enum io_op op, struct io_tag tag)
+static struct fd_state *state_of(struct epoll *e, int fd)
 {
-	struct watch *w = watch_of(e, fd);
+	size_t n = e->nfds;
 
-	w->armed |= (uint8_t)BIT(op);
-	if (op == IO_WRITABLE)
-		w->write_tag = tag;
-	else
-		w->read_tag = tag;
-	update(e, fd);
+	assert(fd >= 0);
+	if ((size_t)fd < n)
+		return &e->fds[fd];
+	while (n <= (size_t)fd)
+		n *= 2;
+	e->fds = grow(e->fds, n, sizeof(*e->fds));
+	memset(e->fds + e->nfds, 0, (n - e->nfds) * sizeof(*e->fds));
+	e->nfds = n;
+	return &e->fds[fd];
 }
 
-static void disarm(struct epoll *e, int fd, enum io_op op)
+static uint32_t interest(uint32_t armed)
 {
-	watch_of(e, fd)->armed &= (uint8_t)~BIT(op);
-	update(e, fd);
+	return (armed & ~(1U << IO_WRITABLE) ? EPOLLIN : 0U) |
+	       (armed & 1U << IO_WRITABLE ? EPOLLOUT : 0U);
 }
 
-static void epoll_accept(struct io *io, int fd, struct io_tag tag)
+/* Tell epoll what is armed on fd. A descriptor on which nothing is armed leaves the set: epoll would
+ * report its hang-up for ever, and the caller may close it. */
+static int set_armed(struct epoll *e, int fd, uint32_t armed)
 {
-	arm(epoll_of(io), fd, IO_ACCEPT, tag);
+	struct fd_state *s = &e->fds[fd];
+	struct epoll_event ev = { .events = interest(armed) };
+	int op = !s->armed ? EPOLL_CTL_ADD : armed ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
+
+	if (op == EPOLL_CTL_ADD)
+		s->serial++;
+	ev.data.u64 = (uint64_t)s->serial << 32 | (uint32_t)fd;
+	if (interest(s->armed) != ev.events && epoll_ctl(e->fd, op, fd, &ev) == -1 &&
+	    op != EPOLL_CTL_DEL)
+		return -errno;
+	s->armed = armed;
+	return 0;
 }
 
-static void epoll_recv(struct io *io, int fd, struct io_tag tag)
-{
-	arm(epoll_of(io), fd, IO_RECV, tag);
-}
-
-static void epoll_readable(struct io *io, int fd, struct io_tag tag)
-{
-	arm(epoll_of(io), fd, IO_READABLE, tag);
-}
-
-static void epoll_writable(struct io *io, int fd, struct io_tag tag)
-{
-	arm(epoll_of(io), fd, IO_WRITABLE, tag);
-}
-
-static void epoll_send(struct io *io, int fd, const struct msghdr *msg, struct io_tag tag)
-{
-	ssize_t n = sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	struct io_event ev = { .op = IO_SEND, .tag = tag, .res = n < 0 ? -errno : (int)n, .last = true };
-
-	queue_event(epoll_of(io), &ev);
-}
-
-static void cancel_ops(struct io *io, int fd, unsigned int ops)
+static void epoll_arm(struct io *io, enum io_op op, int fd, const struct msghdr *msg,
+		      struct io_tag tag)
 {
 	struct epoll *e = epoll_of(io);
-	struct watch *w = watch_of(e, fd);
+	struct fd_state *s;
+	ssize_t n;
+	int err;
 
-	for (unsigned int op = 0; op < IO_OP_NR; op++) {
-		struct io_event ev = {
-			.op = (enum io_op)op, .tag = op == IO_WRITABLE ? w->write_tag : w->read_tag,
-			.res = -ECANCELED, .last = true,
-		};
-
-		if (w->armed & ops & BIT(op))
-			queue_event(e, &ev);
+	tag.gen &= 0xffffff;
+	if (op == IO_SEND) {
+		n = sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		defer(e, IO_SEND, tag, n == -1 ? -errno : (int)n);
+		return;
 	}
-	w->armed &= (uint8_t)~ops;
-	update(e, fd);
+	if (fd < 0) {
+		defer(e, op, tag, -EBADF);
+		return;
+	}
+	s = state_of(e, fd);
+	assert(!(s->armed & 1U << op));
+	s->tags[op] = tag;
+	err = set_armed(e, fd, s->armed | 1U << op);
+	if (err)
+		defer(e, op, tag, err);
 }
 
-static void epoll_cancel(struct io *io, int fd, struct io_tag tag)
+static void epoll_cancel(struct io *io, int fd)
 {
-	(void)tag;
-	cancel_ops(io, fd, ~0U);
+	struct epoll *e = epoll_of(io);
+	uint32_t armed;
+
+	if (fd < 0 || (size_t)fd >= e->nfds || !e->fds[fd].armed)
+		return;
+	armed = e->fds[fd].armed;
+	set_armed(e, fd, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
+		if (armed & 1U << lasting[i])
+			defer(e, lasting[i], e->fds[fd].tags[lasting[i]], -ECANCELED);
 }
 
 static void epoll_recv_stop(struct io *io, int fd, struct io_tag tag)
 {
-	(void)tag;
-	cancel_ops(io, fd, BIT(IO_RECV));
+	struct epoll *e = epoll_of(io);
+
+	if (fd < 0 || (size_t)fd >= e->nfds || !(e->fds[fd].armed & 1U << IO_RECV))
+		return;
+	set_armed(e, fd, e->fds[fd].armed & ~(1U << IO_RECV));
+	defer(e, IO_RECV, tag, -ECANCELED);
 }
 
-static void do_recv(struct epoll *e, int fd, struct io_event *ev)
+/* --- readiness to events */
+
+/* The operation is disarmed before the handler runs: it may arm it again. */
+static void emit(struct epoll *e, struct round *r, int fd, struct io_event ev)
 {
+	ev.tag = e->fds[fd].tags[ev.op];
+	if (ev.last)
+		set_armed(e, fd, e->fds[fd].armed & ~(1U << ev.op));
+	r->left--;
+	r->handler(r->ctx, &ev);
+}
+
+static void do_recv(struct epoll *e, struct round *r, int fd)
+{
+	struct io_event ev = { .op = IO_RECV };
+	struct rbuf *b = rbuf_take(&e->io.rbufs);
 	ssize_t n;
 
-	ev->buf = rbuf_get(&e->io.pool);
-	if (!ev->buf) {
-		rbuf_pool_grow(&e->io.pool);
-		ev->res = -ENOBUFS;
-		ev->last = true;
+	if (!b) {
+		e->io.starved++;
+		ev.res = -ENOBUFS;
+		ev.last = true;
+		emit(e, r, fd, ev);
 		return;
 	}
-	n = recv(fd, ev->buf->data, RBUF_SIZE, MSG_DONTWAIT);
-	ev->res = n < 0 ? -errno : (int)n;
-	ev->last = n == 0 || (n < 0 && ev->res != -EAGAIN && ev->res != -EINTR);
-	if (n <= 0) {
-		rbuf_unref(ev->buf);
-		ev->buf = NULL;
+	n = recv(fd, b->data, RBUF_SIZE, MSG_DONTWAIT);
+	ev.res = n == -1 ? -errno : (int)n;
+	ev.last = n <= 0;
+	if (n > 0)
+		ev.buf = rbuf_ref(b);
+	else
+		rbuf_put(b);
+	if (ev.res != -EAGAIN && ev.res != -EINTR)
+		emit(e, r, fd, ev);
+}
+
+static void do_accept(struct epoll *e, struct round *r, int fd, uint32_t serial)
+{
+	const struct fd_state *s;
+
+	for (unsigned int i = 0; i < ACCEPTS && r->left; i++) {
+		struct io_event ev = { .op = IO_ACCEPT };
+		int res = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		ev.res = res == -1 ? -errno : res;
+		ev.last = res == -1;
+		if (ev.res == -EAGAIN || ev.res == -EINTR)
+			return;
+		emit(e, r, fd, ev);
+		s = &e->fds[fd];	/* the table may have moved */
+		if (s->serial != serial || !(s->armed & 1U << IO_ACCEPT))
+			return;
 	}
 }
 
-static bool read_side(struct epoll *e, int fd, uint32_t events, struct io_event *ev)
+/* epoll's bits are poll's. An error or hang-up answers whatever is armed. */
+static void fd_ready(struct epoll *e, struct round *r, const struct epoll_event *ready)
 {
-	struct watch *w = watch_of(e, fd);
+	int fd = (int)(uint32_t)ready->data.u64;
+	uint32_t serial = (uint32_t)(ready->data.u64 >> 32);
+	uint32_t in = ready->events & (EPOLLIN | EPOLLERR | EPOLLHUP);
+	uint32_t out = ready->events & (EPOLLOUT | EPOLLERR | EPOLLHUP);
 
-	ev->tag = w->read_tag;
-	if (w->armed & BIT(IO_ACCEPT)) {
-		ev->op = IO_ACCEPT;
-		ev->res = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (ev->res < 0)
-			ev->res = -errno;
-		ev->last = ev->res < 0 && ev->res != -EAGAIN;
-	} else if (w->armed & BIT(IO_RECV)) {
-		ev->op = IO_RECV;
-		do_recv(e, fd, ev);
-	} else {
-		ev->op = IO_READABLE;
-		ev->res = (int)(events & (EPOLLIN | EPOLLERR | EPOLLHUP));
+	for (size_t i = 0; i < ARRAY_SIZE(lasting) && r->left; i++) {
+		enum io_op op = lasting[i];
+		const struct fd_state *s = &e->fds[fd];
+
+		if (s->serial != serial || !(s->armed & 1U << op))
+			continue;
+		if (op == IO_WRITABLE && out)
+			emit(e, r, fd, (struct io_event){ .op = op, .res = (int)out, .last = true });
+		else if (op == IO_READABLE && in)
+			emit(e, r, fd, (struct io_event){ .op = op, .res = (int)in });
+		else if (op == IO_RECV && in)
+			do_recv(e, r, fd);
+		else if (op == IO_ACCEPT && in)
+			do_accept(e, r, fd, serial);
 	}
-	if (ev->res == -EAGAIN || ev->res == -EINTR)
-		return false;
-	if (ev->last)
-		disarm(e, fd, ev->op);
-	return true;
 }
 
-static unsigned int ready(struct epoll *e, const struct epoll_event *ee, io_handler handler, void *ctx)
+static void run_queue(struct epoll *e, struct round *r)
 {
-	struct io_event ev = { 0 };
-	unsigned int n = 0;
-	int fd = ee->data.fd;
+	size_t end = e->queue_tail;
 
-	if (fd == e->io.wake_fd) {
-		uint64_t v;
+	/* What handlers add waits for the next turn, as with io_uring. The queue may move and its
+	 * cursors be rebased meanwhile, so count instead of comparing. */
+	for (size_t n = end - e->queue_head; n && r->left; n--) {
+		struct io_event ev = e->queue[e->queue_head++ & (e->queue_size - 1)];
 
-		while (read(fd, &v, sizeof(v)) > 0)
-			;
-		return 0;
+		r->left--;
+		r->handler(r->ctx, &ev);
 	}
-	if ((ee->events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && (watch_of(e, fd)->armed & BIT(IO_WRITABLE))) {
-		ev = (struct io_event){
-			.op = IO_WRITABLE, .tag = watch_of(e, fd)->write_tag, .res = (int)ee->events, .last = true,
-		};
-		disarm(e, fd, IO_WRITABLE);
-		handler(ctx, &ev);
-		n++;
+}
+
+static int wait_ready(struct epoll *e, struct epoll_event *ready, int max, uint64_t timeout_ns)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000),
+		.tv_nsec = (long)(timeout_ns % 1000000000),
+	};
+	uint64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+	int n;
+
+	if (!e->no_pwait2) {
+		n = epoll_pwait2(e->fd, ready, max, timeout_ns == UINT64_MAX ? NULL : &ts, NULL);
+		if (n != -1 || errno == EINTR)
+			return max_of(n, 0);
+		if (errno != ENOSYS && errno != EPERM)
+			return -errno;
+		e->no_pwait2 = true;	/* Linux 5.11, or a filter that does not know it */
 	}
-	ev = (struct io_event){ 0 };
-	if ((ee->events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && (watch_of(e, fd)->armed & READING) &&
-	    read_side(e, fd, ee->events, &ev)) {
-		handler(ctx, &ev);
-		n++;
-	}
-	return n;
+	n = epoll_wait(e->fd, ready, max, timeout_ns == UINT64_MAX ? -1 : (int)min_of(ms, 1U << 30));
+	return n == -1 && errno != EINTR ? -errno : max_of(n, 0);
 }
 
 static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
 		      io_handler handler, void *ctx)
 {
 	struct epoll *e = epoll_of(io);
-	struct epoll_event evs[READY_MAX];
-	uint32_t queued = e->tail - e->head;
-	unsigned int n = 0;
-	int ms, got;
+	struct round r = { .left = max, .handler = handler, .ctx = ctx };
+	struct epoll_event ready[BATCH];
+	int n;
 
-	for (; queued && n < max; queued--, n++) {
-		struct io_event ev = e->queue[e->head++ & (e->cap - 1)];
-
-		handler(ctx, &ev);
-	}
-	ms = n || e->tail != e->head || !timeout_ns ? 0 :
-	     timeout_ns == UINT64_MAX ? -1 : (int)min_of((timeout_ns + NS_PER_MS - 1) / NS_PER_MS, 3600000ULL);
-	if (n >= max)
-		return (int)n;
-	if (ms && min_wait_ns) {
-		struct timespec ts = { .tv_nsec = (long)min_of(min_wait_ns, min_of(timeout_ns, NS_PER_MS)) };
-
-		nanosleep(&ts, NULL);
-		ms = 0;
-	}
-	got = epoll_wait(e->fd, evs, (int)min_of(max - n, (unsigned int)READY_MAX), ms);
-	if (got < 0)
-		return errno == EINTR ? (int)n : -errno;
-	for (int i = 0; i < got; i++)
-		n += ready(e, &evs[i], handler, ctx);
-	return (int)n;
+	(void)min_wait_ns;
+	if (e->queue_head != e->queue_tail)
+		timeout_ns = 0;
+	run_queue(e, &r);
+	if (!r.left)
+		return (int)max;
+	n = wait_ready(e, ready, (int)min_of(r.left, (unsigned int)BATCH), timeout_ns);
+	if (n < 0)
+		return n;
+	/* What is cut off by max is reported again: the descriptors stay ready. */
+	for (int i = 0; i < n && r.left; i++)
+		if (ready[i].data.u64 != WAKE)
+			fd_ready(e, &r, &ready[i]);
+	return (int)(max - r.left);
 }
+
+/* --- set-up */
 
 static void epoll_close(struct io *io)
 {
 	struct epoll *e = epoll_of(io);
 
-	close(e->fd);
-	close(e->io.wake_fd);
-	rbuf_pool_done(&e->io.pool);
-	free(e->watches);
+	if (e->fd != -1)
+		close(e->fd);
+	free(e->fds);
 	free(e->queue);
+	io_done(io);
 	free(e);
 }
 
-static const struct io_ops ops = {
+static const struct io_engine_ops epoll_ops = {
 	.name = "epoll",
 	.close = epoll_close,
-	.accept = epoll_accept,
-	.recv = epoll_recv,
-	.readable = epoll_readable,
-	.send = epoll_send,
-	.writable = epoll_writable,
+	.arm = epoll_arm,
 	.cancel = epoll_cancel,
 	.recv_stop = epoll_recv_stop,
 	.turn = epoll_turn,
@@ -305,21 +329,31 @@ static const struct io_ops ops = {
 int epoll_open(struct io **ret, const struct io_opts *opts)
 {
 	struct epoll *e = calloc(1, sizeof(*e));
-	struct epoll_event ev = { .events = EPOLLIN };
+	/* Edge-triggered and never read: each wake is an edge, and the counter has 2^64 of them. */
+	struct epoll_event wake = { .events = EPOLLIN | EPOLLET, .data.u64 = WAKE };
+	int err;
 
 	if (!e)
 		return -ENOMEM;
-	e->io.ops = &ops;
-	e->cap = 256;
-	e->queue = malloc(e->cap * sizeof(*e->queue));
+	e->fd = -1;
+	err = io_init(&e->io, &epoll_ops, opts);
+	if (err)
+		goto fail;
+	err = -ENOMEM;
+	e->nfds = e->queue_size = FIRST_SIZE;
+	e->fds = calloc(e->nfds, sizeof(*e->fds));
+	e->queue = calloc(e->queue_size, sizeof(*e->queue));
+	if (!e->fds || !e->queue)
+		goto fail;
 	e->fd = epoll_create1(EPOLL_CLOEXEC);
-	e->io.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	ev.data.fd = e->io.wake_fd;
-	if (!e->queue || e->fd < 0 || e->io.wake_fd < 0 || rbuf_pool_init(&e->io.pool, opts->rbufs_max) ||
-	    epoll_ctl(e->fd, EPOLL_CTL_ADD, e->io.wake_fd, &ev)) {
-		epoll_close(&e->io);
-		return -ENOMEM;
+	if (e->fd == -1 || epoll_ctl(e->fd, EPOLL_CTL_ADD, e->io.wake_fd, &wake) == -1) {
+		err = -errno;
+		goto fail;
 	}
+
 	*ret = &e->io;
 	return 0;
+fail:
+	epoll_close(&e->io);
+	return err;
 }

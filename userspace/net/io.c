@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net/io.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "net/io_impl.h"
+
+#define DEFAULT_ENTRIES		512
+#define DEFAULT_RBUFS_START	64
+#define DEFAULT_RBUFS_MAX	1024
+#define MAX_RBUFS		32768	/* size limit of io_uring's buffer ring */
+
+static bool is_power_of_two(unsigned int n)
+{
+	return n && !(n & (n - 1));
+}
 
 int io_open(struct io **ret, const struct io_opts *opts, const char **why)
 {
@@ -12,22 +25,43 @@ int io_open(struct io **ret, const struct io_opts *opts, const char **why)
 
 	*why = "";
 	if (!o.entries)
-		o.entries = 1024;
-	if (!o.rbufs_start)
-		o.rbufs_start = 64;
+		o.entries = DEFAULT_ENTRIES;
 	if (!o.rbufs_max)
-		o.rbufs_max = 1024;
-	if (o.engine == IO_ENGINE_EPOLL)
-		return epoll_open(ret, &o);
-	err = uring_open(ret, &o, why);
-	if (!err || o.engine == IO_ENGINE_URING)
-		return err;
+		o.rbufs_max = DEFAULT_RBUFS_MAX;
+	if (!o.rbufs_start)
+		o.rbufs_start = DEFAULT_RBUFS_START;
+	if (!is_power_of_two(o.entries) || !is_power_of_two(o.rbufs_max) ||
+	    o.rbufs_max > MAX_RBUFS)
+		return -EINVAL;
+
+	if (o.engine != IO_ENGINE_EPOLL) {
+		err = uring_open(ret, &o, why);
+		if (!err || o.engine == IO_ENGINE_URING)
+			return err;
+	}
 	return epoll_open(ret, &o);
+}
+
+int io_init(struct io *io, const struct io_engine_ops *ops, const struct io_opts *opts)
+{
+	io->ops = ops;
+	io->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (io->wake_fd == -1)
+		return -errno;
+	return rbuf_pool_init(&io->rbufs, opts->rbufs_max);
+}
+
+void io_done(struct io *io)
+{
+	rbuf_pool_done(&io->rbufs);
+	if (io->wake_fd != -1)
+		close(io->wake_fd);
 }
 
 void io_close(struct io *io)
 {
-	io->ops->close(io);
+	if (io)
+		io->ops->close(io);
 }
 
 const char *io_name(const struct io *io)
@@ -37,42 +71,44 @@ const char *io_name(const struct io *io)
 
 struct rbuf_pool *io_rbufs(struct io *io)
 {
-	return &io->pool;
+	return &io->rbufs;
 }
 
 uint64_t io_rbufs_starved(const struct io *io)
 {
-	return io->pool.starved;
+	return io->starved;
 }
 
 void io_accept(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->accept(io, fd, tag);
+	io->ops->arm(io, IO_ACCEPT, fd, NULL, tag);
 }
 
 void io_recv(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->recv(io, fd, tag);
+	io->ops->arm(io, IO_RECV, fd, NULL, tag);
 }
 
 void io_readable(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->readable(io, fd, tag);
+	io->ops->arm(io, IO_READABLE, fd, NULL, tag);
 }
 
 void io_send(struct io *io, int fd, const struct msghdr *msg, struct io_tag tag)
 {
-	io->ops->send(io, fd, msg, tag);
+	io->ops->arm(io, IO_SEND, fd, msg, tag);
 }
 
 void io_writable(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->writable(io, fd, tag);
+	io->ops->arm(io, IO_WRITABLE, fd, NULL, tag);
 }
 
+/* The operations on fd carry tags of their own, perhaps of an older generation. */
 void io_cancel(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->cancel(io, fd, tag);
+	(void)tag;
+	io->ops->cancel(io, fd);
 }
 
 void io_recv_stop(struct io *io, int fd, struct io_tag tag)
@@ -83,11 +119,15 @@ void io_recv_stop(struct io *io, int fd, struct io_tag tag)
 int io_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
 	    io_handler handler, void *ctx)
 {
+	assert(max > 0);
 	return io->ops->turn(io, timeout_ns, min_wait_ns, max, handler, ctx);
 }
 
 void io_wake(struct io *io)
 {
-	/* Fails only when the counter is full: a wake is pending then. */
-	eventfd_write(io->wake_fd, 1);
+	const uint64_t one = 1;
+	ssize_t n = write(io->wake_fd, &one, sizeof(one));
+
+	/* Fails only if the counter is full, and then the thread is being woken already. */
+	(void)n;
 }

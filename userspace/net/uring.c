@@ -1,32 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The io_uring engine (Linux 6.0 and later: multishot receive). One io_uring_enter per turn. */
+/* io_uring engine, Linux 6.0 and up. An idle connection costs a multishot receive and no buffer: the
+ * kernel takes one from the buffer ring when bytes are there. One io_uring_enter per turn submits,
+ * runs the kernel's deferred work and waits. */
+#include <assert.h>
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/util.h"
 #include "net/io_impl.h"
 
-#define BATCH_WANTED		64U		/* a moderated sleep ends early with so many events */
-#define GROUP			0
-#define OP_WAKE			(IO_OP_NR + 0U)
-#define OP_CANCEL		(IO_OP_NR + 1U)
+/* Headers of Debian 12 end at Linux 6.0. */
+#define FEAT_MIN_TIMEOUT	(1U << 15)	/* Linux 6.12 */
 
-/* user_data is op:8 | generation:24 | slot:32. */
+#define CQ_PER_SQ		16
+#define BUF_GROUP		0
+#define GEN_MASK		0xffffffU
+
+/* Operations of the engine itself: in user_data beside enum io_op, never seen by the caller. */
+enum {
+	OP_CANCEL = IO_OP_NR,
+	OP_WAKE,
+};
+
+/* struct io_uring_getevents_arg as of Linux 6.12; min_wait_us was padding before. */
+struct wait_arg {
+	uint64_t sigmask;
+	uint32_t sigmask_size;
+	uint32_t min_wait_us;
+	uint64_t ts;
+};
+_Static_assert(sizeof(struct wait_arg) == sizeof(struct io_uring_getevents_arg), "kernel ABI");
+
 struct uring {
 	struct io io;
 	struct io_uring ring;
-	struct io_uring_buf_ring *br;	/* owned */
-	size_t br_size;
-	unsigned int added;		/* buffers put into br and not advanced yet */
-	bool wake_armed;
+	bool ring_open;
+	unsigned int enter_flags;
+	struct io_uring_buf_ring *bufs;	/* mapping, owned */
+	size_t bufs_size;
+	uint32_t armed;			/* buffers in the kernel's ring */
+	uint32_t armed_want;
+	bool starving;			/* receives found none: the next refill doubles armed_want */
+	uint64_t wake_count;		/* the kernel reads the eventfd into it */
 };
 
 static struct uring *uring_of(struct io *io)
@@ -36,249 +57,238 @@ static struct uring *uring_of(struct io *io)
 
 static uint64_t user_data(unsigned int op, struct io_tag tag)
 {
-	return (uint64_t)op << 56 | (uint64_t)(tag.gen & 0xffffff) << 32 | tag.slot;
+	return (uint64_t)op << 56 | (uint64_t)(tag.gen & GEN_MASK) << 32 | tag.slot;
 }
 
-static void lend(struct rbuf_pool *p, struct rbuf *b)
+/* --- receive buffers
+ *
+ * free (pool) -> in the kernel's ring (armed) -> delivered -> unref -> free. The ring is refilled
+ * before each submission, because a receive that meets an empty ring ends at once, even if its socket
+ * has nothing to read. */
+
+static void refill(struct uring *u)
 {
-	struct uring *u = container_of(p, struct uring, io.pool);
+	int mask = io_uring_buf_ring_mask(u->io.rbufs.max), n = 0;
+	const struct rbuf_pool *p = &u->io.rbufs;
+	struct rbuf *b;
 
-	io_uring_buf_ring_add(u->br, b->data, RBUF_SIZE, b->bid, io_uring_buf_ring_mask(p->max), (int)u->added++);
+	/* Once for all that starved together, and only if the pool has more to give. */
+	if (u->starving && p->nspare + p->nfresh > p->reserve)
+		u->armed_want = min_of(u->armed_want * 2, p->max);
+	u->starving = false;
+	while (u->armed < u->armed_want && (b = rbuf_take(&u->io.rbufs))) {
+		io_uring_buf_ring_add(u->bufs, b->data, RBUF_SIZE, b->bid, mask, n++);
+		u->armed++;
+	}
+	if (n)
+		io_uring_buf_ring_advance(u->bufs, n);
 }
 
-static void advance(struct uring *u)
-{
-	if (u->added)
-		io_uring_buf_ring_advance(u->br, (int)u->added);
-	u->added = 0;
-}
+/* --- submission */
 
-/* Publish the prepared entries; returns how many the kernel has not taken yet. */
-static unsigned int flush_sq(struct uring *u)
+/* io_uring_enter with all that was prepared since. wait: completions to wait for. arg NULL: only
+ * submit. Returns 0 also when there is just less to see than hoped for. */
+static int enter(struct uring *u, unsigned int wait, const struct wait_arg *arg)
 {
 	struct io_uring_sq *sq = &u->ring.sq;
-	unsigned int mask = *sq->kring_mask, tail = *sq->ktail;
+	unsigned int flags = u->enter_flags;
+	unsigned int prepared;
 
-	while (sq->sqe_head != sq->sqe_tail) {
-		sq->array[tail & mask] = sq->sqe_head & mask;
-		tail++;
-		sq->sqe_head++;
+	refill(u);
+	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	prepared = sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+	if (arg)
+		flags |= IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+	else if (!prepared)
+		return 0;
+	if (syscall(__NR_io_uring_enter, u->ring.enter_ring_fd, prepared, wait, flags, arg,
+		    arg ? sizeof(*arg) : 0) >= 0)
+		return 0;
+	switch (errno) {
+	case ETIME:
+	case EINTR:
+	case EAGAIN:	/* no memory for requests just now: they stay prepared */
+	case EBUSY:	/* completions overflowed: the caller takes them out */
+		return 0;
+	default:
+		return -errno;
 	}
-	__atomic_store_n(sq->ktail, tail, __ATOMIC_RELEASE);
-	return tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 }
 
-static int enter(struct uring *u, unsigned int submit, unsigned int want, uint64_t timeout_ns)
-{
-	struct __kernel_timespec ts = {
-		.tv_sec = (long long)(timeout_ns / NS_PER_S), .tv_nsec = (long long)(timeout_ns % NS_PER_S),
-	};
-	struct io_uring_getevents_arg arg = {
-		.ts = timeout_ns == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&ts,
-	};
-	long n = syscall(__NR_io_uring_enter, u->ring.ring_fd, submit, want,
-			 IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
-
-	return n < 0 ? -errno : (int)n;
-}
-
-static struct io_uring_sqe *get_sqe(struct uring *u, unsigned int op, struct io_tag tag)
+/* Never NULL: a full queue is submitted on the spot. The kernel leaves entries only while it has no
+ * memory for them. */
+static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe;
 
 	while (!(sqe = io_uring_get_sqe(&u->ring)))
-		syscall(__NR_io_uring_enter, u->ring.ring_fd, flush_sq(u), 0, 0, NULL, 0);
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->user_data = user_data(op, tag);
+		if (enter(u, 0, NULL))
+			abort();	/* the ring is broken: nothing on it can go on */
 	return sqe;
 }
 
-/* The liburing helpers reset user_data; it is set again after each. */
-static void set_tag(struct io_uring_sqe *sqe, unsigned int op, struct io_tag tag)
+static void uring_arm(struct io *io, enum io_op op, int fd, const struct msghdr *msg,
+		      struct io_tag tag)
 {
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
+
+	switch (op) {
+	case IO_ACCEPT:
+		io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		break;
+	case IO_RECV:
+		io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = BUF_GROUP;
+		break;
+	case IO_SEND:
+		io_uring_prep_sendmsg(sqe, fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		break;
+	case IO_WRITABLE:
+		io_uring_prep_poll_add(sqe, fd, POLLOUT);
+		break;
+	case IO_READABLE:
+		io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+		break;
+	default:
+		assert(!"no such operation");
+	}
 	sqe->user_data = user_data(op, tag);
 }
 
-static void uring_accept(struct io *io, int fd, struct io_tag tag)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), IO_ACCEPT, tag);
-
-	io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	set_tag(sqe, IO_ACCEPT, tag);
-}
-
-static void uring_recv(struct io *io, int fd, struct io_tag tag)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), IO_RECV, tag);
-
-	io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
-	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->buf_group = GROUP;
-	set_tag(sqe, IO_RECV, tag);
-}
-
-static void uring_readable(struct io *io, int fd, struct io_tag tag)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), IO_READABLE, tag);
-
-	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
-	set_tag(sqe, IO_READABLE, tag);
-}
-
-static void uring_send(struct io *io, int fd, const struct msghdr *msg, struct io_tag tag)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), IO_SEND, tag);
-
-	/* DONTWAIT: answered while it is submitted, never parked on a full socket with our buffers. */
-	io_uring_prep_sendmsg(sqe, fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	set_tag(sqe, IO_SEND, tag);
-}
-
-static void uring_writable(struct io *io, int fd, struct io_tag tag)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), IO_WRITABLE, tag);
-
-	io_uring_prep_poll_add(sqe, fd, POLLOUT);
-	set_tag(sqe, IO_WRITABLE, tag);
-}
-
-static void uring_cancel(struct io *io, int fd, struct io_tag tag)
+/* At once, because the caller may close fd next, and what is armed holds the file open. */
+static void uring_cancel(struct io *io, int fd)
 {
 	struct uring *u = uring_of(io);
-	struct io_uring_sqe *sqe = get_sqe(u, OP_CANCEL, tag);
+	struct io_uring_sqe *sqe = get_sqe(u);
 
 	io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
-	set_tag(sqe, OP_CANCEL, tag);
-	/* Now, while fd still names what is meant: the caller may close it, and another thread may get the number. */
-	syscall(__NR_io_uring_enter, u->ring.ring_fd, flush_sq(u), 0, 0, NULL, 0);
+	sqe->user_data = user_data(OP_CANCEL, (struct io_tag){ 0 });
+	enter(u, 0, NULL);
 }
 
 static void uring_recv_stop(struct io *io, int fd, struct io_tag tag)
 {
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io), OP_CANCEL, tag);
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
 
 	(void)fd;
 	io_uring_prep_cancel64(sqe, user_data(IO_RECV, tag), 0);
-	set_tag(sqe, OP_CANCEL, tag);
+	sqe->user_data = user_data(OP_CANCEL, (struct io_tag){ 0 });
 }
 
+/* A read, not a poll: it clears the counter too, and any number of wakes make one completion. */
 static void arm_wake(struct uring *u)
 {
-	struct io_tag none = { 0 };
-	struct io_uring_sqe *sqe = get_sqe(u, OP_WAKE, none);
+	struct io_uring_sqe *sqe = get_sqe(u);
 
-	io_uring_prep_poll_multishot(sqe, u->io.wake_fd, POLLIN);
-	set_tag(sqe, OP_WAKE, none);
-	u->wake_armed = true;
+	io_uring_prep_read(sqe, u->io.wake_fd, &u->wake_count, sizeof(u->wake_count), 0);
+	sqe->user_data = user_data(OP_WAKE, (struct io_tag){ 0 });
 }
 
-static void woken(struct uring *u, const struct io_uring_cqe *cqe)
-{
-	uint64_t n;
+/* --- completion */
 
-	if (!(cqe->flags & IORING_CQE_F_MORE))
-		u->wake_armed = false;
-	while (read(u->io.wake_fd, &n, sizeof(n)) > 0)
-		;
-}
-
-static void deliver(struct uring *u, const struct io_uring_cqe *cqe, io_handler handler, void *ctx)
+/* Returns 1 if the caller's handler got it. */
+static unsigned int complete(struct uring *u, const struct io_uring_cqe *cqe, io_handler handler,
+			     void *ctx)
 {
+	unsigned int op = cqe->user_data >> 56;
 	struct io_event ev = {
-		.op = (enum io_op)(cqe->user_data >> 56),
-		.tag = { .slot = (uint32_t)cqe->user_data, .gen = (uint32_t)(cqe->user_data >> 32) & 0xffffff },
+		.op = (enum io_op)op,
+		.tag = { .slot = (uint32_t)cqe->user_data,
+			 .gen = cqe->user_data >> 32 & GEN_MASK },
 		.res = cqe->res,
 		.last = !(cqe->flags & IORING_CQE_F_MORE),
 	};
 
+	if (op == OP_WAKE)
+		arm_wake(u);
+	if (op >= IO_OP_NR)
+		return 0;
+
 	if (cqe->flags & IORING_CQE_F_BUFFER) {
-		ev.buf = rbuf_delivered(&u->io.pool, (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT));
-		if (ev.res <= 0) {
-			rbuf_unref(ev.buf);
-			ev.buf = NULL;
-		}
+		struct rbuf *b = &u->io.rbufs.bufs[cqe->flags >> IORING_CQE_BUFFER_SHIFT];
+
+		u->armed--;
+		/* End of stream and errors may carry a buffer that was picked for nothing. */
+		if (cqe->res > 0)
+			ev.buf = rbuf_ref(b);
+		else
+			rbuf_put(b);
 	}
-	if (ev.op == IO_RECV && ev.res == -ENOBUFS)
-		rbuf_pool_grow(&u->io.pool);
+	if (op == IO_RECV && cqe->res == -ENOBUFS) {
+		u->io.starved++;
+		u->starving = true;
+	}
 	handler(ctx, &ev);
+	return 1;
 }
 
-/* Hand out what is in the completion queue, at most max. */
-static int reap(struct uring *u, unsigned int max, io_handler handler, void *ctx)
+static unsigned int completions(const struct uring *u)
 {
-	struct io_uring_cqe *cqe, copy;
-	unsigned int n = 0, op;
+	const struct io_uring_cq *cq = &u->ring.cq;
 
-	while (n < max && !io_uring_peek_cqe(&u->ring, &cqe) && cqe) {
-		/* The slot is given back before the handler runs: it may submit. */
-		copy = *cqe;
-		io_uring_cqe_seen(&u->ring, cqe);
-		op = (unsigned int)(copy.user_data >> 56);
-		if (op == OP_WAKE) {
-			woken(u, &copy);
-		} else if (op < IO_OP_NR) {
-			deliver(u, &copy, handler, ctx);
-			n++;
-		}
+	return __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE) - *cq->khead;
+}
+
+static unsigned int reap(struct uring *u, unsigned int max, io_handler handler, void *ctx)
+{
+	struct io_uring_cq *cq = &u->ring.cq;
+	unsigned int left = completions(u), n = 0;
+
+	for (; left && n < max; left--) {
+		struct io_uring_cqe cqe = cq->cqes[*cq->khead & cq->ring_mask];
+
+		__atomic_store_n(cq->khead, *cq->khead + 1, __ATOMIC_RELEASE);
+		n += complete(u, &cqe, handler, ctx);
 	}
-	return (int)n;
+	return n;
+}
+
+/* Wait for events; sleeping happens only if none are there yet. */
+static int enter_wait(struct uring *u, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max)
+{
+	struct __kernel_timespec ts = {
+		.tv_sec = (long long)(timeout_ns / 1000000000),
+		.tv_nsec = (long long)(timeout_ns % 1000000000),
+	};
+	struct wait_arg arg = { 0 };
+	unsigned int wait = completions(u) || !timeout_ns ? 0 : 1;
+
+	if (wait && timeout_ns != UINT64_MAX)
+		arg.ts = (uintptr_t)&ts;
+	if (wait && min_wait_ns && u->ring.features & FEAT_MIN_TIMEOUT) {
+		/* Up to max events within the minimum, one after it. */
+		arg.min_wait_us = (uint32_t)min_of(min_wait_ns / 1000, 1000000U);
+		if (arg.min_wait_us)
+			wait = min_of(max, u->ring.cq.ring_entries);
+	}
+	return enter(u, wait, &arg);
 }
 
 static int uring_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
 		      io_handler handler, void *ctx)
 {
 	struct uring *u = uring_of(io);
-	unsigned int submit, want = 1;
 	int err;
 
-	if (!u->wake_armed)
-		arm_wake(u);
-	advance(u);
-	submit = flush_sq(u);
-	if (!timeout_ns || io_uring_cq_ready(&u->ring))
-		want = 0;
-	/* Sleep out the pace whatever comes, short of a batch. Not by the kernel's own minimum wait (6.12): that
-	 * one overlooks completions that were posted by this very call's submissions. */
-	if (want && min_wait_ns) {
-		want = BATCH_WANTED;
-		timeout_ns = min_of(timeout_ns, min_wait_ns);
-	}
-	err = enter(u, submit, want, timeout_ns);
-	if (err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN)
+	/* A full round is waiting: don't let the kernel make more of them. */
+	if (completions(u) >= max)
+		err = enter(u, 0, NULL);
+	else
+		err = enter_wait(u, timeout_ns, min_wait_ns, max);
+	if (err)
 		return err;
-	return reap(u, max, handler, ctx);
+	return (int)reap(u, max, handler, ctx);
 }
 
-static void uring_close(struct io *io)
-{
-	struct uring *u = uring_of(io);
+/* --- set-up */
 
-	io_uring_queue_exit(&u->ring);
-	if (u->br)
-		munmap(u->br, u->br_size);
-	rbuf_pool_done(&u->io.pool);
-	close(u->io.wake_fd);
-	free(u);
-}
-
-static const struct io_ops ops = {
-	.name = "io_uring",
-	.close = uring_close,
-	.accept = uring_accept,
-	.recv = uring_recv,
-	.readable = uring_readable,
-	.send = uring_send,
-	.writable = uring_writable,
-	.cancel = uring_cancel,
-	.recv_stop = uring_recv_stop,
-	.turn = uring_turn,
-};
-
-/* From the best set-up to the plainest: older kernels refuse flags they do not know. */
-static int init_ring(struct uring *u, unsigned int entries)
+/* From the best flags to none: DEFER_TASKRUN is of 6.1, SINGLE_ISSUER of 6.0. */
+static int open_ring(struct uring *u, unsigned int entries)
 {
 	static const unsigned int flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
 		IORING_SETUP_COOP_TASKRUN,
 		0,
 	};
@@ -286,46 +296,129 @@ static int init_ring(struct uring *u, unsigned int entries)
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags) && err == -EINVAL; i++) {
 		struct io_uring_params p = {
-			.flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP, .cq_entries = 16 * entries,
+			.flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
+				 IORING_SETUP_SUBMIT_ALL,
+			.cq_entries = entries * CQ_PER_SQ,
 		};
 
 		err = io_uring_queue_init_params(entries, &u->ring, &p);
 	}
-	return err;
-}
-
-static int init_buffers(struct uring *u, const struct io_opts *o)
-{
-	struct io_uring_buf_reg reg = { .ring_entries = o->rbufs_max, .bgid = GROUP };
-	void *p;
-	int err;
-
-	u->br_size = o->rbufs_max * sizeof(struct io_uring_buf);
-	p = mmap(NULL, u->br_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	u->br = p;
-	io_uring_buf_ring_init(u->br);
-	reg.ring_addr = (uint64_t)(uintptr_t)p;
-	err = io_uring_register_buf_ring(&u->ring, &reg, 0);
 	if (err)
 		return err;
-	u->io.pool.lend = lend;
-	u->io.pool.circulate = min_of(o->rbufs_start, o->rbufs_max - RBUF_RESERVE) / 2;
-	rbuf_pool_grow(&u->io.pool);
-	u->io.pool.starved = 0;
+	u->ring_open = true;
+	/* Entries are used in order, for good: enter() then only moves the tail. */
+	for (unsigned int i = 0; i < u->ring.sq.ring_entries; i++)
+		u->ring.sq.array[i] = i;
+	if (io_uring_register_ring_fd(&u->ring) == 1)
+		u->enter_flags = IORING_ENTER_REGISTERED_RING;
 	return 0;
 }
 
-/* Multishot receive came with 6.0, as did SEND_ZC: the probe can ask for the latter only. */
-static bool has_operations(struct uring *u)
+/* Multishot receive has no opcode of its own to ask for; SEND_ZC came with it in 6.0, after multishot
+ * accept, cancel by descriptor and the buffer ring. */
+static int probe(struct uring *u)
 {
-	struct io_uring_probe *p = io_uring_get_probe_ring(&u->ring);
-	bool ok = p && io_uring_opcode_supported(p, IORING_OP_SEND_ZC);
+	static const int need[] = {
+		IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+		IORING_OP_READ, IORING_OP_ASYNC_CANCEL, IORING_OP_SEND_ZC,
+	};
+	const unsigned int features = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG |
+				      IORING_FEAT_SUBMIT_STABLE;
+	struct io_uring_probe *p;
+	int err = 0;
 
+	if ((u->ring.features & features) != features)
+		return -EOPNOTSUPP;
+	p = io_uring_get_probe_ring(&u->ring);
+	if (!p)
+		return -EOPNOTSUPP;
+	for (size_t i = 0; i < ARRAY_SIZE(need); i++)
+		if (!io_uring_opcode_supported(p, need[i]))
+			err = -EOPNOTSUPP;
 	io_uring_free_probe(p);
-	return ok;
+	return err;
 }
+
+static int open_bufs(struct uring *u, const struct io_opts *opts)
+{
+	struct io_uring_buf_reg reg = { .ring_entries = opts->rbufs_max, .bgid = BUF_GROUP };
+	size_t size = opts->rbufs_max * sizeof(struct io_uring_buf);
+	void *p;
+
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	u->bufs = p;
+	u->bufs_size = size;
+	io_uring_buf_ring_init(u->bufs);
+	reg.ring_addr = (uintptr_t)p;
+	u->armed_want = min_of(opts->rbufs_start, opts->rbufs_max);
+	return io_uring_register_buf_ring(&u->ring, &reg, 0);
+}
+
+/* The ring's end is asynchronous: cancel first, so that listening sockets are free and no receive
+ * writes to the pool when this returns. Sockets accepted but not delivered belong to nobody. */
+static void abandon(struct uring *u)
+{
+	struct io_uring_sync_cancel_reg all = {
+		.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
+	};
+	struct io_uring_cqe *cqe;
+	const struct wait_arg no_wait = { 0 };
+
+	enter(u, 0, NULL);
+	io_uring_register_sync_cancel(&u->ring, &all);
+	do {
+		unsigned int left = completions(u);
+
+		for (; left; left--) {
+			cqe = &u->ring.cq.cqes[*u->ring.cq.khead & u->ring.cq.ring_mask];
+			if (cqe->user_data >> 56 == IO_ACCEPT && cqe->res >= 0)
+				close(cqe->res);
+			__atomic_store_n(u->ring.cq.khead, *u->ring.cq.khead + 1, __ATOMIC_RELEASE);
+		}
+	} while (!enter(u, 0, &no_wait) && completions(u));
+}
+
+static void uring_close(struct io *io)
+{
+	struct uring *u = uring_of(io);
+
+	if (u->ring_open) {
+		abandon(u);
+		io_uring_queue_exit(&u->ring);
+	}
+	if (u->bufs)
+		munmap(u->bufs, u->bufs_size);
+	io_done(io);
+	free(u);
+}
+
+static const char *reason(int err)
+{
+	switch (err) {
+	case -EPERM:
+		return "io_uring: refused by the kernel (EPERM)";
+	case -ENOSYS:
+		return "io_uring: not in this kernel (ENOSYS)";
+	case -ENOMEM:
+		return "io_uring: no memory, or RLIMIT_MEMLOCK too low (ENOMEM)";
+	case -EOPNOTSUPP:
+		return "io_uring: kernel older than 6.0";
+	default:
+		return "io_uring: set-up failed";
+	}
+}
+
+static const struct io_engine_ops uring_ops = {
+	.name = "io_uring",
+	.close = uring_close,
+	.arm = uring_arm,
+	.cancel = uring_cancel,
+	.recv_stop = uring_recv_stop,
+	.turn = uring_turn,
+};
 
 int uring_open(struct io **ret, const struct io_opts *opts, const char **why)
 {
@@ -334,30 +427,19 @@ int uring_open(struct io **ret, const struct io_opts *opts, const char **why)
 
 	if (!u)
 		return -ENOMEM;
-	u->io.ops = &ops;
-	err = init_ring(u, opts->entries);
+	err = io_init(&u->io, &uring_ops, opts);
+	if (!err)
+		err = open_ring(u, opts->entries);
+	if (!err)
+		err = probe(u);
+	if (!err)
+		err = open_bufs(u, opts);
 	if (err) {
-		*why = err == -EPERM || err == -EACCES ? "io_uring is forbidden here (sysctl kernel.io_uring_disabled or seccomp)" :
-		       err == -ENOSYS ? "this kernel has no io_uring" :
-		       err == -ENOMEM ? "no memory for io_uring (RLIMIT_MEMLOCK)" : "the kernel refused the io_uring set-up";
-		free(u);
-		return err;
-	}
-	u->io.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	err = u->io.wake_fd < 0 ? -errno : rbuf_pool_init(&u->io.pool, opts->rbufs_max);
-	if (!err && !has_operations(u)) {
-		*why = "io_uring of this kernel is older than 6.0: no multishot receive";
-		err = -EOPNOTSUPP;
-	}
-	if (!err) {
-		err = init_buffers(u, opts);
-		if (err)
-			*why = "io_uring refused the provided buffers";
-	}
-	if (err) {
+		*why = reason(err);
 		uring_close(&u->io);
 		return err;
 	}
+	arm_wake(u);
 	*ret = &u->io;
 	return 0;
 }
