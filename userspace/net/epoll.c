@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "net/io_impl.h"
 
@@ -287,9 +288,14 @@ static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 	struct epoll_event ready[BATCH];
 	int n;
 
-	(void)min_wait_ns;
 	if (e->queue_head != e->queue_tail)
 		timeout_ns = 0;
+	if (timeout_ns && min_wait_ns) {
+		struct timespec ts = { .tv_nsec = (long)min_of(min_of(min_wait_ns, timeout_ns), NS_PER_MS) };
+
+		nanosleep(&ts, NULL);
+		timeout_ns = 0;
+	}
 	run_queue(e, &r);
 	if (!r.left)
 		return (int)max;

@@ -12,12 +12,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "net/io_impl.h"
 
-/* Headers of Debian 12 end at Linux 6.0. */
-#define FEAT_MIN_TIMEOUT	(1U << 15)	/* Linux 6.12 */
-
+#define BATCH_WANTED		64U	/* a moderated sleep ends early with so many events */
 #define CQ_PER_SQ		16
 #define BUF_GROUP		0
 #define GEN_MASK		0xffffffU
@@ -27,15 +26,6 @@ enum {
 	OP_CANCEL = IO_OP_NR,
 	OP_WAKE,
 };
-
-/* struct io_uring_getevents_arg as of Linux 6.12; min_wait_us was padding before. */
-struct wait_arg {
-	uint64_t sigmask;
-	uint32_t sigmask_size;
-	uint32_t min_wait_us;
-	uint64_t ts;
-};
-_Static_assert(sizeof(struct wait_arg) == sizeof(struct io_uring_getevents_arg), "kernel ABI");
 
 struct uring {
 	struct io io;
@@ -88,7 +78,7 @@ static void refill(struct uring *u)
 
 /* io_uring_enter with all that was prepared since. wait: completions to wait for. arg NULL: only
  * submit. Returns 0 also when there is just less to see than hoped for. */
-static int enter(struct uring *u, unsigned int wait, const struct wait_arg *arg)
+static int enter(struct uring *u, unsigned int wait, const struct io_uring_getevents_arg *arg)
 {
 	struct io_uring_sq *sq = &u->ring.sq;
 	unsigned int flags = u->enter_flags;
@@ -247,21 +237,22 @@ static unsigned int reap(struct uring *u, unsigned int max, io_handler handler, 
 /* Wait for events; sleeping happens only if none are there yet. */
 static int enter_wait(struct uring *u, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max)
 {
-	struct __kernel_timespec ts = {
-		.tv_sec = (long long)(timeout_ns / 1000000000),
-		.tv_nsec = (long long)(timeout_ns % 1000000000),
-	};
-	struct wait_arg arg = { 0 };
+	struct __kernel_timespec ts;
+	struct io_uring_getevents_arg arg = { 0 };
 	unsigned int wait = completions(u) || !timeout_ns ? 0 : 1;
 
+	/* A plain timeout with a batch to wait for, not the kernel's minimum wait (6.12): that one looks for
+	 * completions that come after this call's submissions, and sends complete while they are submitted. A
+	 * short send would go unseen until something else happened. */
+	if (wait && min_wait_ns) {
+		wait = min_of(max, BATCH_WANTED);
+		timeout_ns = min_of(timeout_ns, min_wait_ns);
+	}
+	ts = (struct __kernel_timespec){
+		.tv_sec = (long long)(timeout_ns / NS_PER_S), .tv_nsec = (long long)(timeout_ns % NS_PER_S),
+	};
 	if (wait && timeout_ns != UINT64_MAX)
 		arg.ts = (uintptr_t)&ts;
-	if (wait && min_wait_ns && u->ring.features & FEAT_MIN_TIMEOUT) {
-		/* Up to max events within the minimum, one after it. */
-		arg.min_wait_us = (uint32_t)min_of(min_wait_ns / 1000, 1000000U);
-		if (arg.min_wait_us)
-			wait = min_of(max, u->ring.cq.ring_entries);
-	}
 	return enter(u, wait, &arg);
 }
 
@@ -365,7 +356,7 @@ static void abandon(struct uring *u)
 		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
 	};
 	struct io_uring_cqe *cqe;
-	const struct wait_arg no_wait = { 0 };
+	const struct io_uring_getevents_arg no_wait = { 0 };
 
 	enter(u, 0, NULL);
 	io_uring_register_sync_cancel(&u->ring, &all);
