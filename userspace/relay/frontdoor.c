@@ -2,22 +2,24 @@
 #include "relay/frontdoor.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-static const char csp[] =
-	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; "
-	"base-uri 'self'; block-all-mixed-content; object-src 'none'";
-static const char security[] =
-	"Strict-Transport-Security: max-age=63072000; includeSubDomains\r\n"
-	"X-Content-Type-Options: nosniff\r\n"
-	"X-Frame-Options: DENY\r\n";
+#include "derp_proto.h"
+#include "relay/debug_access.h"
+
+#define CSP \
+	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
+	"base-uri 'self'; block-all-mixed-content; object-src 'none'"
+#define SECURITY \
+	"Strict-Transport-Security: max-age=63072000; includeSubDomains\r\n" \
+	"X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+#define TEXT	"text/plain; charset=utf-8"
+#define HTML	"text/html; charset=utf-8"
+/* Debug pages may style themselves. */
+#define DEBUG_CSP	CSP "; style-src 'self' 'unsafe-inline'\r\n"
 
 const char frontdoor_http_on_tls[] =
 	"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
@@ -29,7 +31,7 @@ struct door {
 	const struct http1_request *req;
 	const struct sockaddr *src;
 	struct textbuf *out;
-	struct view path;		/* percent-decoded */
+	struct view path;		/* percent-decoded, but for encoded slashes: those match no route */
 };
 
 static const char *reason(unsigned int status)
@@ -75,174 +77,79 @@ static void put_date(struct door *d)
 static void respond(struct door *d, unsigned int status, const char *headers, const char *type, const void *body,
 		    size_t n)
 {
-	bool http10 = d->req->minor == 0;
+	bool http10 = d->req->minor == 0, head = is_method(d, "HEAD");
+	bool said = !strncmp(headers, "Connection:", 11);
 
+	if (head && !n)
+		n = NO_BODY;	/* Go can't tell it from a handler that looked at the method */
 	d->r->status = status;
 	textbuf_printf(d->out, "HTTP/1.%d %u %s\r\n%s", http10 ? 0 : 1, status, reason(status), headers);
 	put_date(d);
 	if (n != NO_BODY)
 		textbuf_printf(d->out, "Content-Length: %zu\r\n", n);
-	if (type)
+	if (type && n != NO_BODY)
 		textbuf_printf(d->out, "Content-Type: %s\r\n", type);
-	if (d->r->next == FRONTDOOR_CLOSE && !http10)
+	if (d->r->next == FRONTDOOR_CLOSE && !http10 && !said)
 		textbuf_puts(d->out, "Connection: close\r\n");
 	if (d->r->next == FRONTDOOR_KEEP && http10)
 		textbuf_puts(d->out, "Connection: keep-alive\r\n");
 	textbuf_puts(d->out, "\r\n");
-	if (n != NO_BODY && !is_method(d, "HEAD"))
+	if (n != NO_BODY && !head)
 		textbuf_put(d->out, body, n);
 }
 
 static void plain_error(struct door *d, unsigned int status, const char *text)
 {
-	respond(d, status, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n",
-		NULL, text, strlen(text));
+	respond(d, status, "Content-Type: " TEXT "\r\nX-Content-Type-Options: nosniff\r\n", NULL, text, strlen(text));
 }
 
-static void redirect(struct door *d, unsigned int status, const char *location)
+/* What a failed allocation left unsaid must not be sent. */
+static bool give_up(struct door *d, const struct textbuf *b)
+{
+	if (b->failed)
+		d->out->failed = true;
+	return b->failed;
+}
+
+static void put_link(struct textbuf *b, const char *location, const char *text)
+{
+	textbuf_puts(b, "<a href=\"");
+	for (const char *p = location; *p; p++) {
+		static const char special[] = "&<>\"'";
+		static const char *const escaped[] = { "&amp;", "&lt;", "&gt;", "&#34;", "&#39;" };
+		const char *s = strchr(special, *p);
+
+		if (s)
+			textbuf_puts(b, escaped[s - special]);
+		else
+			textbuf_put(b, p, 1);
+	}
+	textbuf_printf(b, "\">%s</a>.\n\n", text);
+}
+
+/* location must hold no control characters. secure: with the security headers, in their alphabetical places. */
+static void redirect(struct door *d, unsigned int status, const char *location, bool secure)
 {
 	struct textbuf h = { 0 }, body = { 0 };
-	bool page = is_get_or_head(d);
 
-	if (page) {
-		textbuf_puts(&h, "Content-Type: text/html; charset=utf-8\r\n");
-		textbuf_puts(&body, "<a href=\"");
-		for (const char *p = location; *p; p++) {
-			if (*p == '&')
-				textbuf_puts(&body, "&amp;");
-			else if (*p == '"')
-				textbuf_puts(&body, "&#34;");
-			else if (*p == '<')
-				textbuf_puts(&body, "&lt;");
-			else if (*p == '>')
-				textbuf_puts(&body, "&gt;");
-			else
-				textbuf_put(&body, p, 1);
-		}
-		textbuf_printf(&body, "\">%s</a>.\n\n", reason(status));
+	if (secure)
+		textbuf_puts(&h, CSP "\r\n");
+	if (is_get_or_head(d))
+		textbuf_puts(&h, "Content-Type: " HTML "\r\n");
+	textbuf_puts(&h, "Location: ");
+	for (const char *p = location; *p; p++) {
+		if ((uint8_t)*p < 0x80)
+			textbuf_put(&h, p, 1);
+		else
+			textbuf_printf(&h, "%%%02x", (uint8_t)*p);
 	}
-	textbuf_printf(&h, "Location: %s\r\n", location);
-	/* Go writes the link for GET only, and says the length of nothing for HEAD. */
-	respond(d, status, h.p ? h.p : "", NULL, body.p ? body.p : "",
-		is_method(d, "HEAD") ? NO_BODY : body.len);
+	textbuf_puts(&h, secure ? "\r\n" SECURITY : "\r\n");
+	if (is_method(d, "GET"))
+		put_link(&body, location, reason(status));
+	if (!give_up(d, &h) && !give_up(d, &body))
+		respond(d, status, h.p, NULL, body.p ? body.p : "", body.len);
 	textbuf_done(&h);
 	textbuf_done(&body);
-}
-
-/* --- who may see debug pages */
-
-static bool in_prefix(const uint8_t *a, const uint8_t *net, unsigned int bits)
-{
-	unsigned int bytes = bits / 8, rest = bits % 8;
-
-	if (memcmp(a, net, bytes))
-		return false;
-	return !rest || (a[bytes] ^ net[bytes]) >> (8 - rest) == 0;
-}
-
-/* IPv4 as ::ffff:a.b.c.d; "" and garbage never match. */
-static bool text_to_16(uint8_t ip[static 16], const char *text, bool *v4)
-{
-	struct in_addr a;
-
-	*v4 = inet_pton(AF_INET, text, &a) == 1;
-	if (!*v4)
-		return inet_pton(AF_INET6, text, ip) == 1;
-	memset(ip, 0, 10);
-	ip[10] = ip[11] = 0xff;
-	memcpy(ip + 12, &a, 4);
-	return true;
-}
-
-static bool in_cidrs(const uint8_t ip[static 16], const char *list)
-{
-	char item[80], *slash;
-	uint8_t net[16];
-	unsigned long bits;
-	bool v4;
-	size_t n;
-
-	for (; *list; list += n + (list[n] == ',')) {
-		n = strcspn(list, ",");
-		if (n >= sizeof(item))
-			continue;
-		memcpy(item, list, n);
-		item[n] = '\0';
-		slash = strchr(item, '/');
-		if (slash)
-			*slash = '\0';
-		if (!text_to_16(net, item + strspn(item, " "), &v4))
-			continue;
-		bits = slash ? strtoul(slash + 1, NULL, 10) : v4 ? 32 : 128;
-		if (v4)
-			bits += 96;
-		if (bits <= 128 && in_prefix(ip, net, (unsigned int)bits))
-			return true;
-	}
-	return false;
-}
-
-static bool source_to_16(uint8_t ip[static 16], const struct sockaddr *src)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (src->sa_family == AF_INET6) {
-		memcpy(ip, &((const struct sockaddr_in6 *)src)->sin6_addr, 16);
-		return true;
-	}
-	memcpy(ip, mapped, 12);
-	memcpy(ip + 12, &((const struct sockaddr_in *)src)->sin_addr, 4);
-	return src->sa_family == AF_INET;
-}
-
-bool frontdoor_debug_allowed(const struct config *cfg, const struct http1_request *req,
-			     const struct sockaddr *src)
-{
-	static const char local[] = "127.0.0.0/8,::1/128,100.64.0.0/10,fd7a:115c:a1e0::/48";
-	static const char not_ours[] = "100.115.92.0/23";	/* ChromeOS containers use it */
-	uint8_t ip[16];
-
-	if (http1_header(req, "X-Forwarded-For").p || !source_to_16(ip, src))
-		return false;
-	return (in_cidrs(ip, local) && !in_cidrs(ip, not_ours)) || in_cidrs(ip, cfg->allow_debug_ip) ||
-	       in_cidrs(ip, cfg->trusted_cidrs);
-}
-
-/* ?debugkey=, compared with the trimmed content of the file the environment names. */
-static bool debug_key_matches(const struct door *d)
-{
-	static const char name[] = "debugkey=";
-	char want[256];
-	struct view q = d->req->query;
-	ssize_t n;
-	size_t len;
-	int fd;
-
-	if (!*d->env->cfg->debug_key_path || !is_method(d, "GET"))
-		return false;
-	while (q.n >= sizeof(name) - 1 && memcmp(q.p, name, sizeof(name) - 1)) {
-		const uint8_t *amp = memchr(q.p, '&', q.n);
-
-		if (!amp)
-			return false;
-		q.n -= (size_t)(amp + 1 - q.p);
-		q.p = amp + 1;
-	}
-	if (q.n < sizeof(name) - 1)
-		return false;
-	q.p += sizeof(name) - 1;
-	q.n -= sizeof(name) - 1;
-	len = 0;
-	while (len < q.n && q.p[len] != '&')
-		len++;
-	fd = open(d->env->cfg->debug_key_path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, want, sizeof(want));
-	close(fd);
-	while (n > 0 && strchr(" \t\r\n", want[n - 1]))
-		n--;
-	return n > 0 && (size_t)n == len && sodium_memcmp(want, q.p, len) == 0;
 }
 
 /* --- routes */
@@ -251,6 +158,7 @@ static void derp(struct door *d)
 {
 	const struct config *cfg = d->env->cfg;
 	struct view upgrade = http1_header(d->req, "Upgrade");
+	struct view sub = http1_header(d->req, "Sec-WebSocket-Protocol");
 	char hex[KEY_HEX_LEN + 1];
 
 	if (!cfg->derp) {
@@ -261,7 +169,8 @@ static void derp(struct door *d)
 		plain_error(d, 426, "DERP requires connection upgrade\n");
 		return;
 	}
-	if (view_equal_nocase(upgrade, "websocket") && http1_has_token(d->req, "Sec-WebSocket-Protocol", "derp")) {
+	/* Old clients say websocket and mean plain DERP; those that mean it name a subprotocol. */
+	if (view_equal_nocase(upgrade, "websocket") && sub.n && memmem(sub.p, sub.n, "derp", 4)) {
 		plain_error(d, 501, "DERP over WebSocket is not supported by this relay yet\n");
 		return;
 	}
@@ -273,13 +182,13 @@ static void derp(struct door *d)
 		return;
 	key_to_hex(hex, &cfg->public_key);
 	textbuf_printf(d->out, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n"
-		       "Derp-Version: %d\r\nDerp-Public-Key: %s\r\n\r\n", 2, hex);
+		       "Derp-Version: %d\r\nDerp-Public-Key: %s\r\n\r\n", DERP_VERSION, hex);
 }
 
 static void probe(struct door *d)
 {
 	if (is_get_or_head(d))
-		respond(d, 200, "Access-Control-Allow-Origin: *\r\n", NULL, "", is_method(d, "HEAD") ? NO_BODY : 0);
+		respond(d, 200, "Access-Control-Allow-Origin: *\r\n", NULL, "", 0);
 	else
 		plain_error(d, 405, "bogus probe method\n");
 }
@@ -303,29 +212,23 @@ static void generate_204(struct door *d)
 	textbuf_puts(&h, "Cache-Control: no-cache, no-store, must-revalidate, no-transform, max-age=0\r\n");
 	if (c.p && challenge_ok(c))
 		textbuf_printf(&h, "X-Tailscale-Response: response %.*s\r\n", (int)c.n, (const char *)c.p);
-	respond(d, 204, h.p ? h.p : "", NULL, NULL, NO_BODY);
+	if (!give_up(d, &h))
+		respond(d, 204, h.p, NULL, NULL, NO_BODY);
 	textbuf_done(&h);
 }
 
-/* Without published names derper answers with nothing, too. */
+/* Without published names derper answers with nothing, too. It closes because nobody asks twice. */
 static void bootstrap_dns(struct door *d)
 {
-	char h[1024];
-
-	snprintf(h, sizeof(h), "%s%s\r\nContent-Type: application/json\r\n%s",
-		 d->req->minor ? "Connection: close\r\n" : "", csp, security);
-	d->r->next = d->req->minor ? FRONTDOOR_KEEP : FRONTDOOR_CLOSE;	/* the header is there already */
-	respond(d, 200, h, NULL, "", 0);
 	d->r->next = FRONTDOOR_CLOSE;
+	respond(d, 200, "Connection: close\r\n" CSP "\r\nContent-Type: application/json\r\n" SECURITY, NULL, "", 0);
 }
 
 static void robots(struct door *d)
 {
 	static const char body[] = "User-agent: *\nDisallow: /\n";
-	char h[1024];
 
-	snprintf(h, sizeof(h), "%s\r\n%s", csp, security);
-	respond(d, 200, h, "text/plain; charset=utf-8", body, sizeof(body) - 1);
+	respond(d, 200, CSP "\r\n" SECURITY, TEXT, body, sizeof(body) - 1);
 }
 
 static void home_page(struct door *d, struct textbuf *b)
@@ -340,73 +243,98 @@ static void home_page(struct door *d, struct textbuf *b)
 		"<a href=\"https://pkg.go.dev/tailscale.com/derp\">the protocol</a>.</p>\n");
 	if (!d->env->cfg->derp)
 		textbuf_puts(b, "<p>Status: <b>disabled</b></p>\n");
-	if (frontdoor_debug_allowed(d->env->cfg, d->req, d->src))
+	if (debug_access_allowed(d->env->cfg, d->req, d->src))
 		textbuf_puts(b, "<p>Debug info at <a href='/debug/'>/debug/</a>.</p>\n");
 	textbuf_puts(b, "</body></html>\n");
 }
 
 static void home(struct door *d)
 {
-	const char *home_setting = d->env->cfg->home;
+	const char *setting = d->env->cfg->home;
 	struct textbuf body = { 0 };
-	char h[1024];
 
-	if (*home_setting && strcmp(home_setting, "blank")) {
-		redirect(d, 302, home_setting);
+	if (*setting && strcmp(setting, "blank")) {
+		redirect(d, 302, setting, true);
 		return;
 	}
-	if (!*home_setting)
+	if (!*setting)
 		home_page(d, &body);
-	snprintf(h, sizeof(h), "%s\r\nContent-Type: text/html; charset=utf-8\r\n%s", csp, security);
-	respond(d, 200, h, NULL, body.p ? body.p : "", body.len);
+	if (!give_up(d, &body))
+		respond(d, 200, CSP "\r\nContent-Type: " HTML "\r\n" SECURITY, NULL, body.p ? body.p : "", body.len);
 	textbuf_done(&body);
 }
 
+/* --- debug pages */
+
+#define EXPOSITION	"text/plain; version=0.0.4; charset=utf-8"
+
 static const struct debug_page {
-	const char *path, *type;
+	const char *path;
 	enum frontdoor_page page;
+	const char *headers, *type;	/* as respond() takes them */
 } debug_pages[] = {
-	{ "/debug/", "text/html; charset=utf-8", PAGE_INDEX },
-	{ "/debug/varz", "text/plain; version=0.0.4; charset=utf-8", PAGE_VARZ },
-	{ "/debug/vars", "application/json; charset=utf-8", PAGE_VARS },
-	{ "/debug/check", "text/plain; charset=utf-8", PAGE_CHECK },
-	{ "/debug/traffic", "application/json; charset=utf-8", PAGE_TRAFFIC },
-	{ "/metrics", "text/plain; version=0.0.4; charset=utf-8", PAGE_METRICS },
+	{ "/debug/",        PAGE_INDEX,   CSP "\r\n" SECURITY, HTML },
+	{ "/debug/varz",    PAGE_VARZ,    DEBUG_CSP "Content-Type: " EXPOSITION "\r\n" SECURITY, NULL },
+	{ "/debug/vars",    PAGE_VARS,    DEBUG_CSP "Content-Type: application/json; charset=utf-8\r\n" SECURITY, NULL },
+	{ "/debug/check",   PAGE_CHECK,   DEBUG_CSP SECURITY, TEXT },
+	{ "/debug/traffic", PAGE_TRAFFIC, DEBUG_CSP SECURITY, TEXT },
+	{ "/metrics",       PAGE_METRICS, DEBUG_CSP "Content-Type: " EXPOSITION "\r\n" SECURITY, NULL },
 };
+
+static const struct debug_page *find_debug_page(const struct door *d)
+{
+	for (size_t i = 0; d->env->page && i < ARRAY_SIZE(debug_pages); i++)
+		if (view_equal(d->path, debug_pages[i].path))
+			return &debug_pages[i];
+	return NULL;
+}
 
 static void debug_page(struct door *d, const struct debug_page *p)
 {
 	struct textbuf body = { 0 };
-	char h[1024];
 	int status = d->env->page(p->page, &body, d->env->ctx);
 
-	snprintf(h, sizeof(h), "%s; style-src 'self' 'unsafe-inline'\r\n%s", csp, security);
 	if (body.failed)
 		plain_error(d, 500, "page too large\n");
+	else if (status == 200)
+		respond(d, 200, p->headers, p->type, body.p ? body.p : "", body.len);
 	else
-		respond(d, (unsigned int)status, h, p->type, body.p ? body.p : "", body.len);
+		respond(d, (unsigned int)status, DEBUG_CSP "Content-Type: " TEXT "\r\n" SECURITY, NULL,
+			body.p ? body.p : "", body.len);
 	textbuf_done(&body);
+}
+
+/* A developer is told the way in. */
+static void debug_denied(struct door *d, bool page)
+{
+	char text[128] = "debug access denied\n", ip[INET6_ADDRSTRLEN] = "";
+	struct sockaddr_in6 v6 = { 0 };
+	struct sockaddr_in v4 = { 0 };
+
+	if (d->env->cfg->dev && page) {
+		if (d->src->sa_family == AF_INET6) {
+			memcpy(&v6, d->src, sizeof(v6));
+			inet_ntop(AF_INET6, &v6.sin6_addr, ip, sizeof(ip));
+		} else {
+			memcpy(&v4, d->src, sizeof(v4));
+			inet_ntop(AF_INET, &v4.sin_addr, ip, sizeof(ip));
+		}
+		snprintf(text, sizeof(text), "debug access denied; to permit access, set TS_ALLOW_DEBUG_IP=%s\n",
+			 !strncmp(ip, "::ffff:", 7) ? ip + 7 : ip);
+	}
+	plain_error(d, 403, text);
 }
 
 static void debug(struct door *d)
 {
-	if (view_equal(d->path, "/debug")) {
-		redirect(d, 307, "/debug/");
-		return;
-	}
-	if (!debug_key_matches(d) && !frontdoor_debug_allowed(d->env->cfg, d->req, d->src)) {
-		plain_error(d, 403, d->env->cfg->dev ?
-			    "debug access denied; set TS_ALLOW_DEBUG_IP to the address you come from\n" :
-			    "debug access denied\n");
-		return;
-	}
-	for (size_t i = 0; d->env->page && i < ARRAY_SIZE(debug_pages); i++) {
-		if (view_equal(d->path, debug_pages[i].path)) {
-			debug_page(d, &debug_pages[i]);
-			return;
-		}
-	}
-	plain_error(d, 404, "404 page not found\n");
+	const struct debug_page *p = find_debug_page(d);
+
+	if (!debug_access_allowed(d->env->cfg, d->req, d->src))
+		debug_denied(d, p && p->page != PAGE_INDEX);
+	else if (p)
+		debug_page(d, p);
+	else
+		plain_error(d, 404, "404 page not found\n");
 }
 
 static bool starts_with(struct view v, const char *s)
@@ -414,64 +342,134 @@ static bool starts_with(struct view v, const char *s)
 	return v.n >= strlen(s) && !memcmp(v.p, s, strlen(s));
 }
 
+/* The plain port beside TLS sends people on, with what they asked for as they wrote it. */
 static void to_https(struct door *d)
 {
+	struct view host = d->req->host, path = d->req->target;
 	struct textbuf url = { 0 };
 
 	if (!is_get_or_head(d)) {
 		plain_error(d, 400, "Use HTTPS\n");
 		return;
 	}
-	textbuf_printf(&url, "https://%.*s%.*s", (int)d->req->host.n, (const char *)d->req->host.p,
-		       (int)d->req->path.n, (const char *)d->req->path.p);
-	if (d->req->query.n)
-		textbuf_printf(&url, "?%.*s", (int)d->req->query.n, (const char *)d->req->query.p);
-	redirect(d, 302, url.p ? url.p : "/");
+	if (view_equal(path, "/") && debug_access_allowed(d->env->cfg, d->req, d->src))
+		path = (struct view){ (const uint8_t *)"/debug/", 7 };
+	else if (path.p[0] != '/')	/* absolute form: its path and query, which stand at the end of it */
+		path = (struct view){ d->req->path.p, (size_t)(path.p + path.n - d->req->path.p) };
+	textbuf_puts(&url, "https://");
+	textbuf_put(&url, host.p, host.n);
+	textbuf_put(&url, path.p, path.n);
+	if (!give_up(d, &url))
+		redirect(d, 302, url.p, false);
 	textbuf_done(&url);
 }
 
-/* path.Clean of Go, with a trailing slash kept: false if the path is clean already. */
-static bool clean_path(struct view path, struct textbuf *out)
+/* --- paths: cleaned in their encoded form, compared in their decoded one, as Go's mux does */
+
+static int hex_value(uint8_t c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* The byte at in.p[*i], decoded; *i moves to its last one. */
+static uint8_t decode_byte(struct view in, size_t *i)
+{
+	int hi, lo;
+
+	if (in.p[*i] != '%' || *i + 2 >= in.n)
+		return in.p[*i];
+	hi = hex_value(in.p[*i + 1]);
+	lo = hex_value(in.p[*i + 2]);
+	if (hi < 0 || lo < 0)
+		return '%';
+	*i += 2;
+	return (uint8_t)(hi << 4 | lo);
+}
+
+static void decode(struct textbuf *out, struct view in)
+{
+	for (size_t i = 0; i < in.n; i++) {
+		uint8_t c = decode_byte(in, &i);
+
+		if (c == '/' && in.p[i] != '/')
+			textbuf_puts(out, "%2F");
+		else
+			textbuf_put(out, &c, 1);
+	}
+}
+
+/* What Go leaves alone when it makes a path of bytes. */
+static bool is_plain(uint8_t c)
+{
+	return c && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+,/:;=@", c);
+}
+
+static void encode_byte(struct textbuf *out, uint8_t c)
+{
+	if (is_plain(c))
+		textbuf_put(out, &c, 1);
+	else
+		textbuf_printf(out, "%%%02X", c);
+}
+
+/* The path as Go's URL.EscapedPath has it: as it came, unless it holds what should have been encoded. */
+static void escape(struct textbuf *out, struct view in)
+{
+	bool valid = true;
+
+	for (size_t i = 0; i < in.n; i++)
+		valid = valid && (is_plain(in.p[i]) || (in.p[i] && strchr("!'()*[]%", in.p[i])));
+	for (size_t i = 0; i < in.n; i++) {
+		if (valid)
+			textbuf_put(out, in.p + i, 1);
+		else
+			encode_byte(out, decode_byte(in, &i));
+	}
+}
+
+/* path.Clean of Go, with a trailing slash kept. */
+static void clean(struct textbuf *out, struct view in)
 {
 	size_t i = 0, seg;
 
-	while (i < path.n) {
-		while (i < path.n && path.p[i] == '/')
+	while (i < in.n) {
+		while (i < in.n && in.p[i] == '/')
 			i++;
-		for (seg = i; i < path.n && path.p[i] != '/'; )
+		for (seg = i; i < in.n && in.p[i] != '/'; )
 			i++;
-		if (i == seg || (i - seg == 1 && path.p[seg] == '.'))
+		if (i == seg || (i - seg == 1 && in.p[seg] == '.'))
 			continue;
-		if (i - seg == 2 && !memcmp(path.p + seg, "..", 2)) {
+		if (i - seg == 2 && !memcmp(in.p + seg, "..", 2)) {
 			while (out->len && out->p[--out->len] != '/')
 				;
 			continue;
 		}
 		textbuf_puts(out, "/");
-		textbuf_put(out, path.p + seg, i - seg);
+		textbuf_put(out, in.p + seg, i - seg);
 	}
-	if (!out->len || (path.n && path.p[path.n - 1] == '/'))
+	if (!out->len || in.p[in.n - 1] == '/')
 		textbuf_puts(out, "/");
-	return out->len != path.n || memcmp(out->p, path.p, path.n);
 }
 
-static bool redirect_unclean(struct door *d)
+static struct view text_view(const struct textbuf *b)
 {
-	struct textbuf clean = { 0 };
-	bool unclean = clean_path(d->path, &clean);
+	return (struct view){ (const uint8_t *)b->p, b->len };
+}
 
-	/* What was percent-encoded may be anything: no header is made of it. */
-	for (size_t i = 0; unclean && i < clean.len; i++)
-		if ((uint8_t)clean.p[i] <= ' ' || (uint8_t)clean.p[i] >= 0x7f || clean.p[i] == '%')
-			unclean = false;
-	if (unclean) {
-		clean.p[clean.len] = '\0';
-		if (d->req->query.n)
-			textbuf_printf(&clean, "?%.*s", (int)d->req->query.n, (const char *)d->req->query.p);
-		redirect(d, 307, clean.p);
+/* To where the request should have gone; the query goes along. */
+static void redirect_path(struct door *d, struct view path)
+{
+	struct textbuf to = { 0 };
+
+	for (size_t i = 0; i < path.n; i++)
+		encode_byte(&to, path.p[i]);
+	if (d->req->query.n) {
+		textbuf_puts(&to, "?");
+		textbuf_put(&to, d->req->query.p, d->req->query.n);
 	}
-	textbuf_done(&clean);
-	return unclean;
+	if (!give_up(d, &to))
+		redirect(d, 307, to.p, false);
+	textbuf_done(&to);
 }
 
 static const struct route {
@@ -488,95 +486,88 @@ static const struct route {
 
 static void route(struct door *d)
 {
-	struct view path = d->path;
-
-	if (is_method(d, "CONNECT")) {
-		if (d->env->main_port && d->env->cfg->tls)
-			plain_error(d, 403, "CONNECT not enabled\n");
-		else
-			plain_error(d, 404, "404 page not found\n");
-		return;
-	}
-	if (view_equal(d->req->target, "*")) {
-		respond(d, 200, "", NULL, "", 0);
-		return;
-	}
-	if (redirect_unclean(d))
-		return;
-	if (view_equal(path, "/debug") || starts_with(path, "/debug/") || view_equal(path, "/metrics")) {
-		debug(d);
-		return;
-	}
-	if (!d->env->main_port) {
-		if (view_equal(path, "/generate_204"))
-			generate_204(d);
-		else
-			to_https(d);
+	/* Beside TLS only two things are answered without it; who may see debug pages is checked there as here. */
+	if (!d->env->main_port && !view_equal(d->path, "/generate_204") && !view_equal(d->path, "/metrics") &&
+	    !starts_with(d->req->target, "/debug")) {
+		to_https(d);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (view_equal(path, routes[i].path)) {
+		if (view_equal(d->path, routes[i].path)) {
 			routes[i].answer(d);
 			return;
 		}
 	}
-	home(d);
+	if (starts_with(d->path, "/debug/") || view_equal(d->path, "/metrics"))
+		debug(d);
+	else
+		home(d);
 }
 
-static int hex_value(uint8_t b)
+/* Unclean paths and /debug are sent to where they belong; CONNECT is taken as it is. */
+static void find_path(struct door *d)
 {
-	return b >= '0' && b <= '9' ? b - '0' : b >= 'a' && b <= 'f' ? b - 'a' + 10 :
-	       b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
-}
-
-/* Routes are compared after percent-decoding. */
-static bool decode_path(struct door *d, uint8_t *buf, size_t cap)
-{
+	static const struct view debug_index = { (const uint8_t *)"/debug/", 7 };
+	struct textbuf escaped = { 0 }, cleaned = { 0 }, decoded = { 0 };
 	struct view in = d->req->path;
-	size_t n = 0;
 
-	d->path = in;
-	if (!in.n || !memchr(in.p, '%', in.n))
-		return true;
-	for (size_t i = 0; i < in.n && n < cap; i++) {
-		if (in.p[i] != '%') {
-			buf[n++] = in.p[i];
-			continue;
-		}
-		if (i + 2 >= in.n || hex_value(in.p[i + 1]) < 0 || hex_value(in.p[i + 2]) < 0)
-			return false;
-		buf[n++] = (uint8_t)(hex_value(in.p[i + 1]) << 4 | hex_value(in.p[i + 2]));
-		i += 2;
-	}
-	d->path = (struct view){ buf, n };
-	return true;
+	escape(&escaped, in);
+	if (!is_method(d, "CONNECT"))
+		clean(&cleaned, text_view(&escaped));
+	decode(&decoded, is_method(d, "CONNECT") ? in : text_view(&cleaned));
+	d->path = text_view(&decoded);
+	if (give_up(d, &escaped) || give_up(d, &cleaned) || give_up(d, &decoded))
+		;
+	else if (view_equal(d->path, "/debug"))
+		redirect_path(d, debug_index);
+	else if (!is_method(d, "CONNECT") && (cleaned.len != escaped.len || memcmp(cleaned.p, escaped.p, cleaned.len)))
+		redirect_path(d, text_view(&cleaned));
+	else
+		route(d);
+	textbuf_done(&escaped);
+	textbuf_done(&cleaned);
+	textbuf_done(&decoded);
+}
+
+/* What to do with the request's body, which no route reads: skip it as far as Go does, or close. */
+static void plan_body(struct frontdoor_result *r, const struct http1_request *req)
+{
+	bool waits = req->minor > 0 && req->content_length && http1_has_token(req, "Expect", "100-continue");
+
+	if (waits || req->content_length >= (int64_t)HTTP1_MAX_SKIP)
+		r->next = FRONTDOOR_CLOSE;
+	else if (req->content_length < 0)
+		r->discard_chunked = true;
+	else
+		r->discard = (uint64_t)req->content_length;
 }
 
 void frontdoor_handle(struct frontdoor_result *ret, const struct frontdoor_env *env,
 		      const struct http1_request *req, const struct sockaddr *src, struct textbuf *out)
 {
 	struct door d = { .r = ret, .env = env, .req = req, .src = src, .out = out };
-	uint8_t path[HTTP1_MAX_HEAD];
 
 	*ret = (struct frontdoor_result){ .next = req->keep_alive ? FRONTDOOR_KEEP : FRONTDOOR_CLOSE };
-	if (req->content_length > (int64_t)HTTP1_MAX_SKIP)
-		ret->next = FRONTDOOR_CLOSE;
-	else if (req->content_length < 0)
-		ret->discard_chunked = true;
+	plan_body(ret, req);
+	if (is_method(&d, "CONNECT") && env->main_port && env->cfg->tls)
+		plain_error(&d, 403, "CONNECT not enabled\n");
+	else if (is_method(&d, "CONNECT") && !req->path.n)
+		plain_error(&d, 404, "404 page not found\n");
+	else if (view_equal(req->target, "*"))
+		respond(&d, 200, "Content-Length: 0\r\n", NULL, NULL, NO_BODY);
 	else
-		ret->discard = (uint64_t)req->content_length;
-	if (!decode_path(&d, path, sizeof(path))) {
-		ret->next = FRONTDOOR_CLOSE;
-		plain_error(&d, 400, "400 Bad Request");
-		return;
-	}
-	route(&d);
+		find_path(&d);
 }
 
 void frontdoor_bad_request(int status, struct textbuf *out)
 {
 	const char *text = reason((unsigned int)status);
 
-	textbuf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%d %s",
-		       status, text, status, text);
+	textbuf_printf(out, "HTTP/1.1 %d %s\r\n", status, text);
+	if (status == 417)
+		textbuf_puts(out, "Connection: close\r\nContent-Length: 0\r\n\r\n");
+	else if (status == 501)
+		textbuf_puts(out, "Content-Type: " TEXT "\r\nConnection: close\r\n\r\nUnsupported transfer encoding");
+	else
+		textbuf_printf(out, "Content-Type: " TEXT "\r\nConnection: close\r\n\r\n%d %s", status, text);
 }

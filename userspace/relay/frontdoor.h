@@ -48,9 +48,4 @@ void frontdoor_bad_request(int status, struct textbuf *out);
 /* What a plain HTTP request on the TLS port gets. */
 extern const char frontdoor_http_on_tls[];
 
-/* May this source see debug pages? Loopback, Tailscale addresses, what the settings allow; never with
- * X-Forwarded-For. The debug key is looked at separately. */
-bool frontdoor_debug_allowed(const struct config *cfg, const struct http1_request *req,
-			     const struct sockaddr *src);
-
 #endif

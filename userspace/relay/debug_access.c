@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/debug_access.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_KEY	1024
+
+static bool in_prefix(const uint8_t *a, const uint8_t *net, unsigned long bits)
+{
+	size_t bytes = bits / 8, rest = bits % 8;
+
+	if (memcmp(a, net, bytes))
+		return false;
+	return !rest || (a[bytes] ^ net[bytes]) >> (8 - rest) == 0;
+}
+
+/* IPv4 as ::ffff:a.b.c.d; "" and garbage never match. */
+static bool text_to_16(uint8_t ip[static 16], const char *text, bool *v4)
+{
+	struct in_addr a;
+
+	*v4 = inet_pton(AF_INET, text, &a) == 1;
+	if (!*v4)
+		return inet_pton(AF_INET6, text, ip) == 1;
+	memset(ip, 0, 10);
+	ip[10] = ip[11] = 0xff;
+	memcpy(ip + 12, &a, 4);
+	return true;
+}
+
+/* "10.0.0.0/8", "::1": does it hold ip? */
+static bool cidr_holds(char *cidr, const uint8_t ip[static 16])
+{
+	char *slash = strchr(cidr, '/'), *end;
+	unsigned long bits;
+	uint8_t net[16];
+	bool v4;
+
+	if (slash)
+		*slash = '\0';
+	if (!text_to_16(net, cidr, &v4))
+		return false;
+	if (!slash)
+		return !memcmp(ip, net, sizeof(net));
+	bits = strtoul(slash + 1, &end, 10);
+	if (slash[1] < '0' || slash[1] > '9' || *end || bits > (v4 ? 32 : 128))
+		return false;
+	return in_prefix(ip, net, v4 ? bits + 96 : bits);
+}
+
+/* list: separated by commas, spaces around the items allowed. */
+static bool list_holds(const char *list, const uint8_t ip[static 16])
+{
+	char item[80];
+	size_t n, len;
+
+	for (;; list += n + 1) {
+		n = strcspn(list, ",");
+		len = n;
+		while (len && strchr(" \t", list[len - 1]))
+			len--;
+		if (len < sizeof(item)) {
+			memcpy(item, list, len);
+			item[len] = '\0';
+			if (cidr_holds(item + strspn(item, " \t"), ip))
+				return true;
+		}
+		if (!list[n])
+			return false;
+	}
+}
+
+static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
+{
+	static const char local[] = "127.0.0.0/8,::1,100.64.0.0/10,fd7a:115c:a1e0::/48";
+	static const char not_tailscale[] = "100.115.92.0/23";	/* ChromeOS gives it to its containers */
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
+	uint8_t ip[16] = { [10] = 0xff, [11] = 0xff };
+
+	if (src->sa_family == AF_INET6) {
+		memcpy(&v6, src, sizeof(v6));
+		memcpy(ip, &v6.sin6_addr, 16);
+	} else if (src->sa_family == AF_INET) {
+		memcpy(&v4, src, sizeof(v4));
+		memcpy(ip + 12, &v4.sin_addr, 4);
+	} else {
+		return false;
+	}
+	return (list_holds(local, ip) && !list_holds(not_tailscale, ip)) ||
+	       list_holds(cfg->allow_debug_ip, ip) || list_holds(cfg->trusted_cidrs, ip);
+}
+
+static int hex_value(uint8_t c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* Form decoding, in[0..n) to out; its length, -1 if it is too long or no such thing. */
+static ssize_t form_decode(uint8_t out[static MAX_KEY], const uint8_t *in, size_t n)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int hi, lo;
+
+		if (len == MAX_KEY || in[i] == ';')
+			return -1;
+		out[len] = in[i] == '+' ? ' ' : in[i];
+		if (in[i] == '%') {
+			hi = i + 2 < n ? hex_value(in[i + 1]) : -1;
+			lo = i + 2 < n ? hex_value(in[i + 2]) : -1;
+			if (hi < 0 || lo < 0)
+				return -1;
+			out[len] = (uint8_t)(hi << 4 | lo);
+			i += 2;
+		}
+		len++;
+	}
+	return (ssize_t)len;
+}
+
+/* Value of the first debugkey= in the query; its length, 0 if there is none. */
+static size_t query_key(uint8_t ret[static MAX_KEY], struct view q)
+{
+	static const char name[] = "debugkey";
+	uint8_t key[MAX_KEY];
+	const uint8_t *amp, *eq;
+	ssize_t len;
+	size_t n, k;
+
+	for (;; q.p += n + 1, q.n -= n + 1) {
+		amp = q.n ? memchr(q.p, '&', q.n) : NULL;
+		n = amp ? (size_t)(amp - q.p) : q.n;
+		eq = n ? memchr(q.p, '=', n) : NULL;
+		k = eq ? (size_t)(eq - q.p) : n;
+		if (form_decode(key, q.p, k) == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1)) {
+			len = eq ? form_decode(ret, eq + 1, n - k - 1) : 0;
+			if (len >= 0)
+				return (size_t)len;
+		}
+		if (!amp)
+			return 0;
+	}
+}
+
+/* The file's content without white space around it; its length, 0 if there is nothing to compare with. */
+static size_t file_key(uint8_t ret[static MAX_KEY], const char *path)
+{
+	static const char blank[] = " \t\r\n\v\f";
+	ssize_t n, from = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd == -1)
+		return 0;
+	n = read(fd, ret, MAX_KEY);
+	close(fd);
+	if (n <= 0 || n == MAX_KEY)	/* a longer one is none, not its first bytes */
+		return 0;
+	while (n && ret[n - 1] && strchr(blank, ret[n - 1]))
+		n--;
+	while (from < n && ret[from] && strchr(blank, ret[from]))
+		from++;
+	memmove(ret, ret + from, (size_t)(n - from));
+	return (size_t)(n - from);
+}
+
+/* The file is read only for who brings a key at all, and anew each time: it may be changed while we run. */
+static bool key_given(const struct config *cfg, const struct http1_request *req)
+{
+	uint8_t got[MAX_KEY], want[MAX_KEY];
+	size_t n;
+	bool same;
+
+	if (!*cfg->debug_key_path || !view_equal(req->method, "GET"))
+		return false;
+	n = query_key(got, req->query);
+	if (!n)
+		return false;
+	same = file_key(want, cfg->debug_key_path) == n && !sodium_memcmp(got, want, n);
+	sodium_memzero(want, sizeof(want));
+	return same;
+}
+
+bool debug_access_allowed(const struct config *cfg, const struct http1_request *req, const struct sockaddr *src)
+{
+	if (key_given(cfg, req))
+		return true;
+	return !http1_header(req, "X-Forwarded-For").p && source_allowed(cfg, src);
+}
