@@ -1,80 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/debug_access.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cidr.h"
+
 #define MAX_KEY	1024
-
-static bool in_prefix(const uint8_t *a, const uint8_t *net, unsigned long bits)
-{
-	size_t bytes = bits / 8, rest = bits % 8;
-
-	if (memcmp(a, net, bytes))
-		return false;
-	return !rest || (a[bytes] ^ net[bytes]) >> (8 - rest) == 0;
-}
-
-/* IPv4 as ::ffff:a.b.c.d; "" and garbage never match. */
-static bool text_to_16(uint8_t ip[static 16], const char *text, bool *v4)
-{
-	struct in_addr a;
-
-	*v4 = inet_pton(AF_INET, text, &a) == 1;
-	if (!*v4)
-		return inet_pton(AF_INET6, text, ip) == 1;
-	memset(ip, 0, 10);
-	ip[10] = ip[11] = 0xff;
-	memcpy(ip + 12, &a, 4);
-	return true;
-}
-
-/* "10.0.0.0/8", "::1": does it hold ip? */
-static bool cidr_holds(char *cidr, const uint8_t ip[static 16])
-{
-	char *slash = strchr(cidr, '/'), *end;
-	unsigned long bits;
-	uint8_t net[16];
-	bool v4;
-
-	if (slash)
-		*slash = '\0';
-	if (!text_to_16(net, cidr, &v4))
-		return false;
-	if (!slash)
-		return !memcmp(ip, net, sizeof(net));
-	bits = strtoul(slash + 1, &end, 10);
-	if (slash[1] < '0' || slash[1] > '9' || *end || bits > (v4 ? 32 : 128))
-		return false;
-	return in_prefix(ip, net, v4 ? bits + 96 : bits);
-}
-
-/* list: separated by commas, spaces around the items allowed. */
-static bool list_holds(const char *list, const uint8_t ip[static 16])
-{
-	char item[80];
-	size_t n, len;
-
-	for (;; list += n + 1) {
-		n = strcspn(list, ",");
-		len = n;
-		while (len && strchr(" \t", list[len - 1]))
-			len--;
-		if (len < sizeof(item)) {
-			memcpy(item, list, len);
-			item[len] = '\0';
-			if (cidr_holds(item + strspn(item, " \t"), ip))
-				return true;
-		}
-		if (!list[n])
-			return false;
-	}
-}
 
 static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
 {
@@ -93,8 +28,8 @@ static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
 	} else {
 		return false;
 	}
-	return (list_holds(local, ip) && !list_holds(not_tailscale, ip)) ||
-	       list_holds(cfg->allow_debug_ip, ip) || list_holds(cfg->trusted_cidrs, ip);
+	return (cidr_list_holds(local, ip) && !cidr_list_holds(not_tailscale, ip)) ||
+	       cidr_list_holds(cfg->allow_debug_ip, ip) || cidr_list_holds(cfg->trusted_cidrs, ip);
 }
 
 static int hex_value(uint8_t c)
