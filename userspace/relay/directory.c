@@ -129,8 +129,9 @@ again:
 			return true;
 		}
 	}
-	/* "Not here" may only be said of a table that held still: a rehash moves nodes under a reader. */
-	if (version != directory_version(d))
+	/* "Not here" may only be said of chains that held still: a node that leaves its chain leads a reader astray. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if ((version & 1) || version != __atomic_load_n(&d->version, __ATOMIC_RELAXED))
 		goto again;
 	return false;
 }
@@ -153,7 +154,14 @@ static void set_active(struct node *n, uint64_t active)
 	node_end(n);
 }
 
-static void bump_version(struct directory *d)
+/* The version is odd while something changes. With the lock. */
+static void change_begin(struct directory *d)
+{
+	__atomic_store_n(&d->version, d->version + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void change_end(struct directory *d)
 {
 	__atomic_store_n(&d->version, d->version + 1, __ATOMIC_RELEASE);
 }
@@ -182,12 +190,10 @@ static int table_grow(struct directory *d, uint32_t buckets)
 	for (uint32_t b = 0; b < buckets; b++)
 		t->heads[b] = NO_NODE;
 	d->tables[d->ntables++] = t;
-	bump_version(d);
 	for (uint32_t i = 0; i < d->nchunks * CHUNK_NODES; i++)
 		if (node_at(d, i)->nmembers)
 			node_link(d, t, i);
 	__atomic_store_n(&d->table, t, __ATOMIC_RELEASE);
-	bump_version(d);
 	return 0;
 }
 
@@ -331,6 +337,7 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 	int err;
 
 	pthread_mutex_lock(&d->lock);
+	change_begin(d);
 	i = lookup(d, &m->present.key, hash);
 	if (i == NO_NODE)
 		err = add_first(d, m, hash, &i);
@@ -339,8 +346,8 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 	if (!err) {
 		*node = i;
 		*dup = node_at(d, i)->nmembers > 1;
-		bump_version(d);
 	}
+	change_end(d);
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
@@ -417,12 +424,13 @@ bool directory_remove(struct directory *d, uint32_t node, struct conn_id id)
 	bool last;
 
 	pthread_mutex_lock(&d->lock);
+	change_begin(d);
 	last = n->nmembers == 1;
 	if (last)
 		node_unlink(d, node);
 	else
 		remove_member(d, n, id);
-	bump_version(d);
+	change_end(d);
 	pthread_mutex_unlock(&d->lock);
 	return last;
 }
@@ -436,6 +444,7 @@ void directory_note_activity(struct directory *d, uint32_t node, struct conn_id 
 		   !__atomic_load_n(&n->unheard, __ATOMIC_RELAXED)))
 		return;
 	pthread_mutex_lock(&d->lock);
+	change_begin(d);
 	v = members(n);
 	for (uint32_t i = 0; i < n->nmembers; i++) {
 		if (!conn_id_equal(v[i].m.id, id))
@@ -443,8 +452,8 @@ void directory_note_activity(struct directory *d, uint32_t node, struct conn_id 
 		v[i].spoke = ++n->last_spoke;
 		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 		set_active(n, pack(id));
-		bump_version(d);
 	}
+	change_end(d);
 	pthread_mutex_unlock(&d->lock);
 }
 
