@@ -20,6 +20,11 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 CFLAGS  += $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -U_FORTIFY_SOURCE,$(HARDEN)) \
            -pthread -D_GNU_SOURCE -Iinclude -Iuserspace -I$(B) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
+# AES by libipsec-mb where it is packaged (amd64); else everything by OpenSSL.
+ifneq ($(wildcard /usr/include/intel-ipsec-mb.h),)
+CFLAGS  += -DHAVE_IPSEC_MB
+LDLIBS  += -lIPSec_MB
+endif
 LDLIBS  += -l:liburing.a $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 ROOMS   := base wire net kern relay admin

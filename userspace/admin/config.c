@@ -18,6 +18,7 @@
 
 static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
 static const char *const engines[] = { "auto", "uring", "epoll", NULL };
+static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
@@ -54,6 +55,7 @@ static const struct flag table[] = {
 	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64,
 	  .group = "xderp's own flags:" },
 	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines },
+	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers },
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
 	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1e12 },
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
@@ -241,6 +243,7 @@ int config_parse(struct config *ret, int argc, char **argv)
 		config_done(&cfg);
 		return -EINVAL;
 	}
+	cfg.own_records = strcmp(record_layers[cfg.records], "openssl") != 0;
 	if (!cfg.shards)
 		cfg.shards = usable_cores();
 	*ret = cfg;

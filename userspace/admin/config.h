@@ -36,6 +36,8 @@ struct config {
 	/* ours */
 	unsigned int shards;		/* --shards; 0 on the command line means one per usable core, resolved here */
 	enum io_engine io;		/* --io=auto|uring|epoll */
+	int records;			/* --records=auto|own|openssl */
+	bool own_records;		/* resolved from it */
 	unsigned int queue_depth;	/* --send-queue-depth, TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH; packets per queue */
 	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
 	unsigned int max_conns;		/* --max-connections, all shards together */

@@ -2,12 +2,13 @@
 #include "net/transport.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "net/record.h"
 
 #define BORROW_MIN	4096		/* plaintext of one read that is worth a buffer of its own */
-#define RECORD_MAX	16384U		/* plaintext of one TLS record, RFC 8446 5.1 */
 
 static int outbuf_grow(struct tls_out *o, size_t need)
 {
@@ -62,9 +63,11 @@ void outbuf_consume(struct outbuf *b, size_t n)
 		outbuf_done(b);
 }
 
-int transport_init(struct transport *t, struct tls_ctx *ctx)
+int transport_init(struct transport *t, struct tls_ctx *ctx, bool own_records)
 {
-	*t = (struct transport){ .kind = ctx ? TRANSPORT_TLS : TRANSPORT_PLAIN, .ready = !ctx };
+	*t = (struct transport){
+		.kind = ctx ? TRANSPORT_TLS : TRANSPORT_PLAIN, .ready = !ctx, .own_records = own_records,
+	};
 	if (!ctx)
 		return 0;
 	t->tls = tls_new(ctx);
@@ -75,6 +78,13 @@ void transport_done(struct transport *t)
 {
 	tls_free(t->tls);
 	t->tls = NULL;
+	if (t->keys) {
+		record_keys_done(t->keys);
+		free(t->keys);
+		t->keys = NULL;
+	}
+	free(t->part);
+	t->part = NULL;
 }
 
 /* Decrypt into space and pass it on, as long as there is something and space is not borrowed. */
@@ -112,30 +122,159 @@ static int tls_input(struct transport *t, struct rbuf_pool *pool, struct outbuf 
 	return r;
 }
 
+/* --- records of our own */
+
+/* One record at p; b: what it lies in, NULL if that can't be borrowed. Returns what transport_input does, or
+ * -EAGAIN: there may be more. */
+static int open_record(struct transport *t, struct rbuf *b, uint8_t *p, size_t n, size_t *used, struct outbuf *out,
+		       transport_sink sink, void *ctx)
+{
+	struct record rec;
+	int r = record_open(t->keys, p, n, &rec);
+
+	if (r == -EPROTO && t->keys->alert)
+		record_seal_alert(t->keys, t->keys->alert, &out->o);
+	if (r <= 0)
+		return r ? r : 1;
+	*used = rec.used;
+	if (rec.n && !sink(ctx, rec.n <= BORROW_MIN ? NULL : b, rec.p, rec.n))
+		return -ECANCELED;
+	return -EAGAIN;
+}
+
+/* Keep the beginning of a record until the rest is there. Returns how many bytes it took. -ENOMEM. */
+static ssize_t keep_part(struct transport *t, const uint8_t *p, size_t n)
+{
+	size_t want = t->part_len < RECORD_HEAD_LEN ? (size_t)RECORD_HEAD_LEN : record_size(t->part, t->part_len);
+	size_t take;
+	uint8_t *bigger;
+
+	/* A record that says it is too long is refused by its head alone. */
+	want = min_of(want, (size_t)RECORD_MAX);
+	if (want > t->part_cap) {
+		bigger = realloc(t->part, want);
+		if (!bigger)
+			return -ENOMEM;
+		t->part = bigger;
+		t->part_cap = (uint32_t)want;
+	}
+	take = min_of(n, want - t->part_len);
+	memcpy(t->part + t->part_len, p, take);
+	t->part_len += (uint32_t)take;
+	return (ssize_t)take;
+}
+
+static int finish_part(struct transport *t, uint8_t **p, size_t *n, struct outbuf *out, transport_sink sink, void *ctx)
+{
+	ssize_t took;
+	size_t used;
+	int r = -EAGAIN;
+
+	while (*n && t->part_len) {
+		took = keep_part(t, *p, *n);
+		if (took < 0)
+			return (int)took;
+		*p += took;
+		*n -= (size_t)took;
+		if (t->part_len < RECORD_HEAD_LEN || (t->part_len < record_size(t->part, t->part_len) && took))
+			continue;
+		t->part_len = 0;
+		r = open_record(t, NULL, t->part, t->part_cap, &used, out, sink, ctx);
+		if (r != -EAGAIN)
+			return r;
+		free(t->part);
+		t->part = NULL;
+		t->part_cap = 0;
+	}
+	return r;
+}
+
+static int records_input(struct transport *t, struct rbuf *b, uint8_t *p, size_t n, struct outbuf *out,
+			 transport_sink sink, void *ctx)
+{
+	size_t used, size;
+	ssize_t took;
+	int r = finish_part(t, &p, &n, out, sink, ctx);
+
+	while (r == -EAGAIN && n) {
+		size = record_size(p, n);
+		if ((size && size <= n) || size > RECORD_MAX) {
+			used = n;
+			r = open_record(t, b, p, n, &used, out, sink, ctx);
+			p += used;
+			n -= used;
+			continue;
+		}
+		took = keep_part(t, p, n);
+		if (took < 0)
+			return (int)took;
+		p += took;
+		n -= (size_t)took;
+		r = finish_part(t, &p, &n, out, sink, ctx);
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+/* The handshake is done: leave OpenSSL if it is TLS 1.3. Returns whether it did; -ENOMEM. */
+static int detach(struct transport *t)
+{
+	struct record_keys *keys;
+	int err;
+
+	t->tls_minor = tls_version(t->tls)[2] == '3' ? 3 : 2;
+	if (!t->own_records || t->tls_minor != 3)
+		return 0;
+	keys = calloc(1, sizeof(*keys));
+	if (!keys)
+		return -ENOMEM;
+	err = tls_detach(t->tls, keys);
+	if (err) {
+		free(keys);
+		return err == -ENOTSUP ? 0 : err;
+	}
+	tls_free(t->tls);
+	t->tls = NULL;
+	t->keys = keys;
+	t->kind = TRANSPORT_RECORDS;
+	return 1;
+}
+
+static int handshake_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,
+			   transport_sink sink, void *ctx)
+{
+	size_t behind;
+	int r = tls_handshake(t->tls, &out->o);
+
+	if (r != 1)
+		return r == -EAGAIN ? 0 : r;
+	t->ready = true;
+	behind = tls_unread(t->tls);
+	r = detach(t);
+	if (r < 0)
+		return r;
+	if (r)
+		return records_input(t, b, b->data + n - behind, behind, out, sink, ctx);
+	tls_trim(t->tls);
+	return tls_input(t, b->pool, out, sink, ctx);
+}
+
 int transport_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,
 		    transport_sink sink, void *ctx)
 {
-	int r;
-
 	if (t->kind == TRANSPORT_PLAIN)
 		return sink(ctx, b, b->data, n) ? 0 : -ECANCELED;
+	if (t->kind == TRANSPORT_RECORDS)
+		return records_input(t, b, b->data, n, out, sink, ctx);
 	tls_feed(t->tls, b->data, n);
-	if (!t->ready) {
-		r = tls_handshake(t->tls, &out->o);
-		if (r == -EAGAIN)
-			return 0;
-		if (r < 0)
-			return r;
-		t->ready = true;
-		tls_trim(t->tls);
-	}
+	if (!t->ready)
+		return handshake_input(t, b, n, out, sink, ctx);
 	return tls_input(t, b->pool, out, sink, ctx);
 }
 
 /* Fill records to the brim: many small frames share one. */
 static int tls_seal(struct transport *t, const struct iovec *iov, unsigned int n, struct outbuf *out)
 {
-	uint8_t stage[RECORD_MAX];
+	uint8_t stage[RECORD_PLAIN_MAX];
 	size_t have = 0, off, k;
 	int err;
 
@@ -159,6 +298,8 @@ static int tls_seal(struct transport *t, const struct iovec *iov, unsigned int n
 
 int transport_seal(struct transport *t, const struct iovec *iov, unsigned int n, struct outbuf *out)
 {
+	if (t->kind == TRANSPORT_RECORDS)
+		return record_seal(t->keys, iov, n, &out->o);
 	if (t->kind == TRANSPORT_TLS)
 		return tls_seal(t, iov, n, out);
 	for (unsigned int i = 0; i < n; i++)
@@ -167,8 +308,17 @@ int transport_seal(struct transport *t, const struct iovec *iov, unsigned int n,
 	return 0;
 }
 
+const char *transport_error(const struct transport *t)
+{
+	const char *e = t->keys ? t->keys->error : t->tls ? tls_error(t->tls) : NULL;
+
+	return e ? e : "broken stream";
+}
+
 void transport_shutdown(struct transport *t, struct outbuf *out)
 {
+	if (t->kind == TRANSPORT_RECORDS)
+		record_seal_alert(t->keys, RECORD_CLOSE_NOTIFY, &out->o);
 	if (t->kind == TRANSPORT_TLS && t->ready)
 		tls_shutdown(t->tls, &out->o);
 }

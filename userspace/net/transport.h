@@ -14,6 +14,8 @@
 #include "net/rbuf.h"
 #include "net/tls.h"
 
+struct record_keys;
+
 /* Bytes for the socket, from a slab, held only while there are any. */
 struct outbuf {
 	struct tls_out o;	/* first: tls calls grow() with it */
@@ -33,16 +35,26 @@ static inline size_t outbuf_len(const struct outbuf *b)
 	return b->o.len - b->off;
 }
 
-enum transport_kind { TRANSPORT_PLAIN, TRANSPORT_TLS };
+enum transport_kind {
+	TRANSPORT_PLAIN,
+	TRANSPORT_TLS,		/* OpenSSL: every handshake, and TLS 1.2 or --records=openssl afterwards */
+	TRANSPORT_RECORDS,	/* TLS 1.3 after the handshake: record.h */
+};
 
 struct transport {
 	enum transport_kind kind;
-	struct tls *tls;	/* owned; NULL for plain */
 	bool ready;		/* handshake done, or none needed */
+	bool own_records;	/* leave OpenSSL behind after the handshake where possible */
+	uint8_t tls_minor;	/* 2 or 3 once ready; 0: plain */
+	struct tls *tls;	/* owned; TRANSPORT_TLS only */
+	struct record_keys *keys;	/* owned; TRANSPORT_RECORDS only */
+	/* A record that is not all there yet: memory as long as it says it is, at most RECORD_MAX. */
+	uint8_t *part;		/* owned */
+	uint32_t part_len, part_cap;
 };
 
 /* -ENOMEM. ctx NULL means plain. */
-int transport_init(struct transport *t, struct tls_ctx *ctx);
+int transport_init(struct transport *t, struct tls_ctx *ctx, bool own_records);
 void transport_done(struct transport *t);
 
 /* Takes n bytes of plaintext at p, which lie in b; may keep them by taking references to b, or must copy them if b is NULL. Returns
@@ -62,6 +74,9 @@ static inline bool transport_seals(const struct transport *t)
 
 /* Seal all of iov into out, or copy it there if plain. -ENOMEM, -EPROTO: nothing usable. */
 int transport_seal(struct transport *t, const struct iovec *iov, unsigned int n, struct outbuf *out);
+
+/* Short and static: why transport_input answered -EPROTO. */
+const char *transport_error(const struct transport *t);
 
 /* What the protocol says last (close_notify) goes to out. */
 void transport_shutdown(struct transport *t, struct outbuf *out);

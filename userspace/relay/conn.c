@@ -214,7 +214,8 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 		return;
 	}
 	setup(c, fd, main_port);
-	if (transport_init(&c->transport, main_port ? __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE) : NULL)) {
+	if (transport_init(&c->transport, main_port ? __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE) : NULL,
+			   s->cfg->own_records)) {
 		enter(c, CONN_HTTP, FIRST_BYTE_NS);
 		conn_close(c, CLOSE_NO_MEMORY);
 		return;
@@ -290,7 +291,7 @@ static void count_tls(struct conn *c)
 	struct shard_stats *st = &c->shard->stats;
 
 	STAT_INC(st, tls_handshakes);
-	c->tls_minor = tls_version(c->transport.tls)[2] == '3' ? 3 : 2;
+	c->tls_minor = c->transport.tls_minor;
 	if (c->tls_minor == 3)
 		STAT_INC(st, tls13_active);
 	else
@@ -304,7 +305,7 @@ static void tls_failed(struct conn *c)
 		conn_finish(c, CLOSE_TLS_HTTP);
 		return;
 	}
-	log_limited(LOG_LEVEL_DEBUG, "tls_error", "error=%s", tls_error(c->transport.tls));
+	log_limited(LOG_LEVEL_DEBUG, "tls_error", "error=%s", transport_error(&c->transport));
 	conn_finish(c, CLOSE_TLS_ERROR);
 }
 
