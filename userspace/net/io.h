@@ -69,7 +69,7 @@ void io_cancel(struct io *io, int fd, struct io_tag tag);
 void io_recv_stop(struct io *io, int fd, struct io_tag tag);
 
 /* Submit what was prepared, wait at most timeout_ns (0: don't wait; UINT64_MAX: no limit) for an event or a wake, then give
- * at most max events to handler. Returns how many; 0 on timeout or wake; -errno only if the engine is broken.
+ * at most max events to handler. Returns how many; 0 on timeout, wake or signal; -errno only if the engine is broken.
  * min_wait_ns > 0: sleep that long (never longer than timeout_ns) and collect events, unless a batch of them is
  * there earlier. */
 int io_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
