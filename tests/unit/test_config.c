@@ -8,12 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "admin/config.h"
-#include "admin/keyfile.h"
 #include "base/util.h"
 
 #define MAX_ARGS	8
@@ -49,19 +47,25 @@ static const struct bad_case {
 	{ "unknown flag", { "-hostnme", "x" }, "did you mean -hostname?" },
 	{ "no value", { "-c", "k", "-a" }, "-a needs a value" },
 	{ "left over", { "-c", "k", "-a", ":1", "relay" }, "\"relay\" is left over" },
-	{ "boolean with a separate value", { "-c", "k", "-a", ":1", "-stun", "false" }, "\"false\" is left over" },
+	{ "boolean with a separate value", { "-c", "k", "-a", ":1", "-stun", "false" },
+	  "\"false\" is left over: all settings are flags (-help lists them); did you mean -stun=false?" },
 	{ "port", { "-stun-port", "70000" }, "-stun-port: \"70000\" is wrong; allowed: a port number from 1 to 65535" },
 	{ "duration without unit", { "-tcp-write-timeout=2" }, "-tcp-write-timeout: \"2\" is wrong; allowed: a duration such as 2s" },
 	{ "negative duration", { "-tcp-write-timeout=-2s" }, "-tcp-write-timeout" },
 	{ "boolean", { "-stun=maybe" }, "-stun: \"maybe\" is wrong; allowed: true or false" },
 	{ "choice", { "--io=kqueue" }, "allowed: one of auto, uring, epoll" },
 	{ "size", { "--queue-memory=lots" }, "a size such as" },
-	{ "size below its limit", { "--queue-memory=1" }, "from 4194304" },
+	{ "size below its limit", { "--queue-memory=1" }, "from 4MiB to 1024GiB" },
 	{ "not whole", { "--shards=1.5" }, "-shards: \"1.5\" is wrong" },
 	{ "home", { "-c", "k", "-a", ":1", "-home", "ftp://x" }, "-home: \"ftp://x\" is wrong" },
 	{ "certificates on 443", { "-c", "k" }, "-certmode=letsencrypt is not supported where TLS is spoken" },
 	{ "mesh dialling", { "-mesh-with=a,b" }, "-mesh-with=a,b is not supported" },
 	{ "admission", { "-verify-clients" }, "-verify-clients=true is not supported" },
+	{ "networks", { "-dev", "--debug-cidrs=10.0.0.0/8,10/8" }, "\"10/8\" is wrong; allowed: addresses and networks" },
+	{ "faults of values and of their meaning, first", { "-stun=maybe", "-c", "k", "-home", "x" }, "-stun" },
+	{ "faults of values and of their meaning, second", { "-stun=maybe", "-c", "k", "-home", "x" }, "-home: \"x\"" },
+	{ "behind an unknown flag with a value", { "-frobnicate", "x", "-stun=maybe" }, "-stun: \"maybe\" is wrong" },
+	{ "version, but there is a fault", { "-version", "-stun=maybe" }, "-stun" },
 	{ "all faults are said, first", { "-stun=maybe", "--io=kqueue" }, "-stun" },
 	{ "all faults are said, second", { "-stun=maybe", "--io=kqueue" }, "-io" },
 };
@@ -143,61 +147,85 @@ static void test_queue_depth_from_environment(void **state)
 	unsetenv(name);
 }
 
-static void test_key_file(void **state)
+static void test_ignored_and_default_values(void **state)
 {
-	char dir[] = "/tmp/test_config.XXXXXX", path[64], err[256];
-	struct key a, b;
-	struct stat st;
-	FILE *f;
+	static const char *const args[] = {
+		"-c=k", "-a=:1", "-socket=/x", "-verify-client-url-fail-open=false", "-secrets-cache-dir", "/y",
+		"-mesh-with=", "--notsent-lowat=64KiB",
+	};
+	struct config cfg;
+	char said[4096];
 
 	(void)state;
-	assert_non_null(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/sub/derper.key", dir);
-	assert_int_equal(0, keyfile_load_or_create(&a, path, err, sizeof(err)));
-	assert_int_equal(0, stat(path, &st));
-	assert_int_equal(0600, st.st_mode & 0777);
-	assert_int_equal(0, keyfile_load_or_create(&b, path, err, sizeof(err)));
-	assert_true(key_equal(&a, &b));
-	f = fopen(path, "w");
-	fprintf(f, "{\"other\":1,\"privateKEY\":\"privkey:%064d\"}", 7);
-	fclose(f);
-	assert_int_equal(0, keyfile_load_or_create(&b, path, err, sizeof(err)));
-	f = fopen(path, "w");
-	fprintf(f, "{\"PrivateKey\":\"nodekey:%064d\"}", 7);
-	fclose(f);
-	assert_int_equal(-EINVAL, keyfile_load_or_create(&b, path, err, sizeof(err)));
-	assert_non_null(strstr(err, path));
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/sub", dir);
-	rmdir(path);
-	rmdir(dir);
+	assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+	assert_string_equal("", said);
+	assert_int_equal(65536, cfg.notsent_lowat);
+	config_done(&cfg);
 }
 
-static void test_mesh_key(void **state)
+static void test_certdir(void **state)
 {
-	char text[80];
-	struct key k;
+	static const char *const args[] = { "-dev", NULL };
+	static const struct { const char *xdg, *home, *want; } rows[] = {
+		{ "/x", "/h", "/x/tailscale/derper-certs" },
+		{ "", "/h", "/h/.cache/tailscale/derper-certs" },
+		{ NULL, "/h", "/h/.cache/tailscale/derper-certs" },
+	};
+	struct config cfg;
+	char said[4096];
 
 	(void)state;
-	snprintf(text, sizeof(text), " \n%064d\t\n", 12);
-	assert_int_equal(0, keyfile_parse_mesh(&k, text, strlen(text)));
-	snprintf(text, sizeof(text), "%064d", 0);
-	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, text, strlen(text)));
-	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, text, 63));
-	assert_int_equal(-EINVAL, keyfile_parse_mesh(&k, "", 0));
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsetenv("XDG_CACHE_HOME");
+		if (rows[i].xdg)
+			setenv("XDG_CACHE_HOME", rows[i].xdg, 1);
+		setenv("HOME", rows[i].home, 1);
+		assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+		assert_string_equal(rows[i].want, cfg.certdir);
+		config_done(&cfg);
+	}
+}
+
+/* Keys of a development relay: fresh each time, the mesh key from the environment. */
+static void test_dev_keys(void **state)
+{
+	static const char name[] = "TAILSCALE_DERPER_MESH_KEY";
+	static const char *const args[] = { "-dev", NULL };
+	struct config a, b;
+	char said[4096], err[256];
+	struct key zero = { { 0 } };
+
+	(void)state;
+	assert_int_equal(0, parse(&a, args, said, sizeof(said)));
+	assert_int_equal(0, parse(&b, args, said, sizeof(said)));
+	unsetenv(name);
+	assert_int_equal(0, config_load_keys(&a, err, sizeof(err)));
+	assert_false(a.has_mesh_key);
+	setenv(name, "ABCDEF0000000000000000000000000000000000000000000000000000000001", 1);
+	assert_int_equal(0, config_load_keys(&b, err, sizeof(err)));
+	assert_true(b.has_mesh_key && b.mesh_key.b[0] == 0xab);
+	assert_false(key_equal(&a.private_key, &b.private_key) || key_equal(&a.public_key, &b.public_key));
+	setenv(name, "short", 1);
+	assert_int_equal(-EINVAL, config_load_keys(&b, err, sizeof(err)));
+	assert_non_null(strstr(err, name));
+	unsetenv(name);
+	config_done(&a);
+	config_done(&b);
+	assert_true(key_equal(&a.private_key, &zero) && key_equal(&b.mesh_key, &zero));
 }
 
 int main(void)
 {
-	struct CMUnitTest t[ARRAY_SIZE(bad) + 5] = {
+	struct CMUnitTest t[ARRAY_SIZE(bad) + 6] = {
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_when_tls),
 		cmocka_unit_test(test_queue_depth_from_environment),
-		cmocka_unit_test(test_key_file),
-		cmocka_unit_test(test_mesh_key),
+		cmocka_unit_test(test_ignored_and_default_values),
+		cmocka_unit_test(test_certdir),
+		cmocka_unit_test(test_dev_keys),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		t[5 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
+		t[6 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

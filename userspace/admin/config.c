@@ -13,6 +13,7 @@
 
 #include "admin/flags.h"
 #include "admin/keyfile.h"
+#include "base/cidr.h"
 #include "base/util.h"
 #include "wire/handshake.h"
 
@@ -22,12 +23,14 @@ static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
-static const char *const only_true[] = { "true", "1", "t", "T", "TRUE", "True", NULL };
+static const char *const booleans[] = {
+	"true", "1", "t", "T", "TRUE", "True", "false", "0", "f", "F", "FALSE", "False", NULL
+};
 
 #define AT(field)	offsetof(struct config, field)
 #define MESH_DIALLING	"the dialling side of the mesh is not built yet; other relays may mesh with this one (-mesh-psk-file)"
 #define ADMISSION	"admission checks are not built yet; restrict who may connect with a firewall meanwhile"
-#define ACME		"certificates by ACME are not built yet; use -certmode manual with certbot or lego and restart on renewal"
+#define ACME		"certificates by ACME are not built yet; use -certmode manual with certbot or lego, and SIGHUP on renewal"
 #define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
 #define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
 
@@ -57,13 +60,13 @@ static const struct flag table[] = {
 	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines },
 	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers },
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
-	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1e12 },
+	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1099511627776.0 },
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
 	{ "max-handshakes", FLAG_UINT, AT(max_handshakes), "4096", "connections not logged in yet, split evenly over the shards", 1, 10000000 },
 	{ "max-connections-per-key", FLAG_UINT, AT(max_conns_per_key), "32", "connections of one node key", 1, 1024 },
 	{ "max-unknown-frame", FLAG_SIZE, AT(max_skip), "64MiB", "longest frame of an unknown type that is skipped; longer ones close the connection", 0, 4294967295.0 },
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
-	{ "notsent-lowat", FLAG_UINT, AT(notsent_lowat), "131072", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
+	{ "notsent-lowat", FLAG_SIZE, AT(notsent_lowat), "128KiB", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
 	{ "pace", FLAG_DURATION, AT(pace_ns), "50us", "busy shards wake up at most this often; 0: after every event", 0, 0.001 },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
@@ -71,9 +74,7 @@ static const struct flag table[] = {
 	{ "mesh-with", FLAG_REFUSED, 0, "", MESH_DIALLING, .choices = only_empty, .group = "derper's flags that are refused unless they have derper's default:" },
 	{ "verify-clients", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_false, .boolean = true },
 	{ "verify-client-url", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_empty },
-	{ "verify-client-url-fail-open", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_true, .boolean = true },
-	{ "socket", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_empty },
-	{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty },
+		{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty },
 	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "acme-eab-kid", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
@@ -81,10 +82,16 @@ static const struct flag table[] = {
 	{ "acme-email", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
 	{ "acme-ip-certs", FLAG_REFUSED, 0, "", "use -certmode manual with an IP address as -hostname: a self-signed certificate that clients pin", .choices = only_false, .boolean = true },
 	{ "secrets-url", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
-	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", INTERNAL, .choices = (const char *const[]){ "prod/derp", NULL } },
-	{ "secrets-cache-dir", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
-	{ "ace", FLAG_REFUSED, 0, "", "a proxy internal to Tailscale", .choices = only_false, .boolean = true },
-	{ "version", FLAG_REFUSED, 0, "", "print the version and exit", .choices = only_false, .boolean = true, .group = "Others:" },
+		{ "ace", FLAG_REFUSED, 0, "", "a proxy internal to Tailscale", .choices = only_false, .boolean = true },
+
+	{ "socket", FLAG_REFUSED, 0, "", "only with -verify-clients",
+	  .group = "derper's flags that mean nothing without one that is refused; any value is taken:" },
+	{ "verify-client-url-fail-open", FLAG_REFUSED, 0, "", "only with -verify-client-url", .choices = booleans, .boolean = true },
+	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", "only with -secrets-url" },
+	{ "secrets-cache-dir", FLAG_REFUSED, 0, "", "only with -secrets-url" },
+
+	{ "version", FLAG_BOOL, AT(version), "", "print the version and exit", .group = "Others:" },
+	{ "help", FLAG_REFUSED, 0, "", "print this and exit; also -h", .boolean = true },
 };
 
 static unsigned int usable_cores(void)
@@ -108,7 +115,7 @@ static const char *default_certdir(struct config *cfg)
 	const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	char *s = NULL;
 
-	if (asprintf(&s, "%s%s/tailscale/derper-certs", base ? base : home ? home : "/root", base ? "" : "/.cache") < 0)
+	if (asprintf(&s, "%s%s/tailscale/derper-certs", base && *base ? base : home ? home : "/root", base && *base ? "" : "/.cache") < 0)
 		s = NULL;
 	return own(cfg, s);
 }
@@ -171,6 +178,46 @@ static bool port_is_443(const char *addr)
 	return colon && (!strcmp(colon, ":443") || !strcmp(colon, ":https"));
 }
 
+static int check_home(const char *home)
+{
+	if (*home && strcmp(home, "blank") && strncmp(home, "http://", 7) && strncmp(home, "https://", 8)) {
+		fprintf(stderr, "xderpd: -home: \"%s\" is wrong; allowed: nothing, blank, or a URL that begins with http:// or https://\n",
+			home);
+		return -EINVAL;
+	}
+	for (; *home; home++)
+		if (*home < 0x21 || *home > 0x7e) {
+			fprintf(stderr, "xderpd: -home: no spaces or control characters in a URL\n");
+			return -EINVAL;
+		}
+	return 0;
+}
+
+static int check_networks(const char *list)
+{
+	size_t n;
+	const char *bad = cidr_list_bad(list, &n);
+
+	if (!bad)
+		return 0;
+	fprintf(stderr, "xderpd: -debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS): \"%.*s\" is wrong; "
+		"allowed: addresses and networks such as 10.0.0.0/8, separated by commas\n", (int)n, bad);
+	return -EINVAL;
+}
+
+/* Where no key file is named, root has a default. */
+static int find_key_path(struct config *cfg)
+{
+	if (*cfg->key_path || cfg->dev)
+		return 0;
+	if (geteuid() == 0) {
+		cfg->key_path = "/var/lib/derper/derper.key";
+		return 0;
+	}
+	fprintf(stderr, "xderpd: -c is needed: where to keep the key file (only root has a default)\n");
+	return -EINVAL;
+}
+
 static int check(struct config *cfg)
 {
 	int bad = 0;
@@ -186,49 +233,20 @@ static int check(struct config *cfg)
 			certmodes[cfg->certmode]);
 		bad = -EINVAL;
 	}
-	if (!*cfg->key_path && !cfg->dev) {
-		if (geteuid() == 0) {
-			cfg->key_path = "/var/lib/derper/derper.key";
-		} else {
-			fprintf(stderr, "xderpd: -c is needed: where to keep the key file (only root has a default)\n");
-			bad = -EINVAL;
-		}
-	}
-	if (*cfg->home && strcmp(cfg->home, "blank") && strncmp(cfg->home, "http://", 7) &&
-	    strncmp(cfg->home, "https://", 8)) {
-		fprintf(stderr, "xderpd: -home: \"%s\" is wrong; allowed: nothing, blank, or a URL that begins with http:// or https://\n",
-			cfg->home);
-		bad = -EINVAL;
-	}
-	for (const char *p = cfg->home; *p; p++)
-		if (*p < 0x21 || *p > 0x7e) {
-			fprintf(stderr, "xderpd: -home: no spaces or control characters in a URL\n");
-			return -EINVAL;
-		}
-	return bad;
-}
-
-static bool asks_version(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], "-version") || !strcmp(argv[i], "--version") || !strcmp(argv[i], "-version=true"))
-			return true;
-	return false;
+	bad |= find_key_path(cfg);
+	bad |= check_home(cfg->home);
+	bad |= check_networks(cfg->trusted_cidrs);
+	return bad ? -EINVAL : 0;
 }
 
 int config_parse(struct config *ret, int argc, char **argv)
 {
-	bool seen[ARRAY_SIZE(table)] = { false };
 	struct config cfg;
 	int err;
 
-	if (asks_version(argc, argv)) {
-		printf("xderp %s\n", xderp_version);
-		return 1;
-	}
 	set_defaults(&cfg);
 	err = from_environment(&cfg);
-	switch (flags_parse(table, ARRAY_SIZE(table), &cfg, argc, argv, seen, stderr)) {
+	switch (flags_parse(table, ARRAY_SIZE(table), &cfg, argc, argv, stderr)) {
 	case 0:
 		break;
 	case 1:
@@ -238,6 +256,11 @@ int config_parse(struct config *ret, int argc, char **argv)
 		return 1;
 	default:
 		err = -EINVAL;
+	}
+	if (cfg.version && !err) {
+		printf("xderp %s\n", xderp_version);
+		config_done(&cfg);
+		return 1;
 	}
 	if (check(&cfg) || err) {
 		config_done(&cfg);

@@ -32,6 +32,7 @@ struct config {
 	uint64_t user_timeout_ns;	/* -tcp-user-timeout */
 	uint64_t write_timeout_ns;	/* -tcp-write-timeout; 0: none */
 	bool dev;
+	bool version;			/* -version: only on the command line */
 
 	/* ours */
 	unsigned int shards;		/* --shards; 0 on the command line means one per usable core, resolved here */
@@ -45,7 +46,7 @@ struct config {
 	unsigned int max_conns_per_key;	/* --max-connections-per-key */
 	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
 	uint64_t drain_timeout_ns;	/* --drain-timeout */
-	unsigned int notsent_lowat;	/* --notsent-lowat */
+	uint64_t notsent_lowat;		/* --notsent-lowat; 0: system default */
 	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
 	enum log_level log_level;	/* --log-level */
 	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */

@@ -26,47 +26,69 @@ static int parse_number(double *ret, const char *v)
 {
 	char *end;
 
-	errno = 0;
 	*ret = strtod(v, &end);
-	return !*v || *end || strchr(" \t\n", *v) || isnan(*ret) ? -EINVAL : 0;
+	return end == v || *end || strchr(" \t\n\v\f\r", *v) || isnan(*ret) ? -EINVAL : 0;
 }
 
+/* As Go reads whole numbers: 0x and 0 in front change the base. */
 static int parse_whole(double *ret, const char *v)
 {
-	return parse_number(ret, v) || *ret != floor(*ret) || isinf(*ret) || strpbrk(v, ".eExX") ? -EINVAL : 0;
+	char *end;
+	long long n;
+
+	errno = 0;
+	n = strtoll(v, &end, 0);
+	*ret = (double)n;
+	return end == v || *end || errno || strchr(" \t\n\v\f\r", *v) ? -EINVAL : 0;
+}
+
+/* Digits with at most one point among them, and nothing else that strtod would take: their number of bytes, 0 if
+ * there is no digit. */
+static size_t decimal(double *ret, const char *v)
+{
+	size_t whole = strspn(v, "0123456789"), n = whole;
+
+	if (v[n] == '.')
+		n += 1 + strspn(v + n + 1, "0123456789");
+	if (n == whole ? !whole : n == 1)
+		return 0;
+	*ret = strtod(v, NULL);
+	return n;
 }
 
 /* A sum of numbers with units, as Go's time.ParseDuration; "0" needs none. Negative ones mean nothing here. */
 static int parse_duration(uint64_t *ret, const char *v)
 {
 	static const struct { const char *unit; double ns; } units[] = {
-		{ "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 },
+		{ "ns", 1 }, { "us", 1e3 }, { "\xc2\xb5s", 1e3 }, { "\xce\xbcs", 1e3 }, { "ms", 1e6 }, { "s", 1e9 },
+		{ "m", 60e9 }, { "h", 3600e9 },
 	};
 	double sum = 0, x;
-	char *end;
 	size_t n, i;
 
+	v += *v == '+';
 	if (!strcmp(v, "0")) {
 		*ret = 0;
 		return 0;
 	}
 	if (!*v)
 		return -EINVAL;
-	for (; *v; v = end + n) {
-		if (!strchr("0123456789.", *v))
+	for (; *v; v += n) {
+		n = decimal(&x, v);
+		if (!n)
 			return -EINVAL;
-		x = strtod(v, &end);
-		n = strspn(end, "nusmh");
+		v += n;
+		n = strcspn(v, "0123456789.");
 		for (i = 0; i < ARRAY_SIZE(units); i++)
-			if (strlen(units[i].unit) == n && !memcmp(units[i].unit, end, n))
+			if (strlen(units[i].unit) == n && !memcmp(units[i].unit, v, n))
 				break;
-		if (end == v || i == ARRAY_SIZE(units))
+		if (i == ARRAY_SIZE(units))
 			return -EINVAL;
 		sum += x * units[i].ns;
 	}
-	if (sum > 9e18)
+	if (sum > 9.2e18)		/* Go's limit, 292 years */
 		return -EINVAL;
-	*ret = (uint64_t)sum;
+	*ret = (uint64_t)(sum + 0.5);
 	return 0;
 }
 
@@ -76,15 +98,15 @@ static int parse_size(uint64_t *ret, const char *v)
 		{ "", 1 }, { "B", 1 }, { "KiB", 1024 }, { "K", 1024 }, { "MiB", 1048576 }, { "M", 1048576 },
 		{ "GiB", 1073741824 }, { "G", 1073741824 },
 	};
-	char *end;
 	double x;
+	size_t n = decimal(&x, v);
 
-	if (*v < '0' || *v > '9')
-		return -EINVAL;
-	x = strtod(v, &end);
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		if (!strcmp(end, units[i].unit)) {
-			*ret = (uint64_t)(x * units[i].bytes);
+	for (size_t i = 0; n && i < ARRAY_SIZE(units); i++) {
+		if (!strcmp(v + n, units[i].unit)) {
+			x *= units[i].bytes;
+			if (x > 9.2e18)
+				return -ERANGE;
+			*ret = (uint64_t)x;
 			return 0;
 		}
 	}
@@ -153,6 +175,26 @@ static void put_choices(const struct flag *f, FILE *out)
 		fprintf(out, "%s%s", i ? ", " : "", f->choices[i]);
 }
 
+/* A limit the way one would type it. */
+static void put_limit(enum flag_type type, double v, FILE *out)
+{
+	static const struct { enum flag_type type; double of; const char *name; } units[] = {
+		{ FLAG_DURATION, 3600, "h" }, { FLAG_DURATION, 60, "m" }, { FLAG_DURATION, 1, "s" },
+		{ FLAG_DURATION, 1e-3, "ms" }, { FLAG_SIZE, 1073741824, "GiB" }, { FLAG_SIZE, 1048576, "MiB" },
+		{ FLAG_SIZE, 1024, "KiB" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		double n = v / units[i].of;
+
+		if (units[i].type == type && n >= 1 && n == floor(n)) {
+			fprintf(out, "%.0f%s", n, units[i].name);
+			return;
+		}
+	}
+	fprintf(out, "%.10g", v);
+}
+
 /* What would have been right. */
 static void put_allowed(const struct flag *f, FILE *err)
 {
@@ -168,14 +210,20 @@ static void put_allowed(const struct flag *f, FILE *err)
 	} else {
 		fprintf(err, "%s", kinds[f->type]);
 	}
-	if (f->min != 0 || f->max != 0)
-		fprintf(err, " from %.10g to %.10g%s", f->min, f->max, f->type == FLAG_DURATION ? " seconds" : "");
+	if (f->min != 0 || f->max != 0) {
+		fprintf(err, " from ");
+		put_limit(f->type, f->min, err);
+		fprintf(err, " to ");
+		put_limit(f->type, f->max, err);
+	}
 }
 
 int flags_set(const struct flag *f, void *settings, const char *name, const char *value, FILE *err)
 {
 	if (f->type == FLAG_REFUSED) {
-		for (int i = 0; f->choices && f->choices[i]; i++)
+		if (!f->choices)
+			return 0;
+		for (int i = 0; f->choices[i]; i++)
 			if (!strcmp(value, f->choices[i]))
 				return 0;
 		fprintf(err, "xderpd: %s=%s is not supported: %s\n", name, value, f->help);
@@ -210,22 +258,32 @@ static unsigned int distance(const char *a, size_t n, const char *b)
 	return row[m];
 }
 
-static void unknown(const struct flag *table, size_t n, const char *name, size_t len, FILE *err)
+/* A command line under way. */
+struct parse {
+	const struct flag *table;
+	size_t n;
+	void *settings;
+	int argc, i;		/* i: the argument looked at */
+	char **argv;
+	FILE *err;
+};
+
+static void unknown(const struct parse *p, const char *name, size_t len)
 {
 	unsigned int best = 4, d;
 	const char *nearest = NULL;
 
-	for (size_t i = 0; i < n; i++) {
-		d = distance(name, len, table[i].name);
-		if (d < best) {
+	for (size_t i = 0; i < p->n; i++) {
+		d = distance(name, len, p->table[i].name);
+		if (d < best && 2 * d <= len) {		/* half of it typed right at least */
 			best = d;
-			nearest = table[i].name;
+			nearest = p->table[i].name;
 		}
 	}
-	fprintf(err, "xderpd: there is no flag -%.*s", (int)len, name);
+	fprintf(p->err, "xderpd: there is no flag -%.*s", (int)len, name);
 	if (nearest)
-		fprintf(err, "; did you mean -%s?", nearest);
-	fprintf(err, " (-help lists all)\n");
+		fprintf(p->err, "; did you mean -%s?", nearest);
+	fprintf(p->err, " (-help lists all)\n");
 }
 
 static bool is_boolean(const struct flag *f)
@@ -233,58 +291,83 @@ static bool is_boolean(const struct flag *f)
 	return f->type == FLAG_BOOL || (f->type == FLAG_REFUSED && f->boolean);
 }
 
-/* One flag at argv[*i]; moves *i past its value. */
-static int parse_one(const struct flag *table, size_t n, void *settings, int argc, char **argv, int *i, bool *seen,
-		     FILE *err)
+static const struct flag *find(const struct parse *p, const char *name, size_t len)
 {
-	const char *arg = argv[*i] + 1, *eq, *value;
-	char name[80];
-	size_t len, f;
-
-	arg += *arg == '-';
-	eq = strchr(arg, '=');
-	len = eq ? (size_t)(eq - arg) : strlen(arg);
-	for (f = 0; f < n; f++)
-		if (strlen(table[f].name) == len && !memcmp(table[f].name, arg, len))
-			break;
-	if (f == n) {
-		unknown(table, n, arg, len, err);
-		return -EINVAL;
-	}
-	snprintf(name, sizeof(name), "-%s", table[f].name);
-	if (eq) {
-		value = eq + 1;
-	} else if (is_boolean(&table[f])) {
-		value = "true";
-	} else if (*i + 1 < argc) {
-		value = argv[++*i];
-	} else {
-		fprintf(err, "xderpd: %s needs a value\n", name);
-		return -EINVAL;
-	}
-	seen[f] = true;
-	return flags_set(&table[f], settings, name, value, err);
+	for (size_t i = 0; i < p->n; i++)
+		if (strlen(p->table[i].name) == len && !memcmp(p->table[i].name, name, len))
+			return &p->table[i];
+	return NULL;
 }
 
-int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, bool *seen, FILE *err)
+/* "-x" or "--x" without its dashes. */
+static const char *bare(const char *arg)
 {
-	int bad = 0, i;
+	return arg + (arg[1] == '-' ? 2 : 1);
+}
 
-	for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
-		if (!strcmp(argv[i], "--")) {
-			i++;
-			break;
-		}
-		if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "-help") || !strcmp(argv[i], "--help"))
-			return 1;
-		if (parse_one(table, n, settings, argc, argv, &i, seen, err))
-			bad = -EINVAL;
+/* The flag at argv[i]; moves i to its value, if that is an argument of its own. */
+static int parse_one(struct parse *p)
+{
+	const char *arg = bare(p->argv[p->i]), *eq = strchr(arg, '='), *value;
+	size_t len = eq ? (size_t)(eq - arg) : strlen(arg);
+	const struct flag *f = find(p, arg, len);
+	bool more = p->i + 1 < p->argc;
+	char name[80];
+
+	if (!f) {
+		unknown(p, arg, len);
+		/* What follows looks like its value: go on behind it, to say what else is wrong. */
+		p->i += !eq && more && p->argv[p->i + 1][0] != '-';
+		return -EINVAL;
 	}
-	for (; i < argc; i++) {
-		fprintf(err, "xderpd: \"%s\" is left over: all settings are flags (-help lists them)\n", argv[i]);
+	snprintf(name, sizeof(name), "-%s", f->name);
+	if (eq) {
+		value = eq + 1;
+	} else if (is_boolean(f)) {
+		value = "true";
+	} else if (more) {
+		value = p->argv[++p->i];
+	} else {
+		fprintf(p->err, "xderpd: %s needs a value\n", name);
+		return -EINVAL;
+	}
+	return flags_set(f, p->settings, name, value, p->err);
+}
+
+/* Arguments that are no flags. last: the last one that was, NULL if there was none. */
+static int refuse_leftovers(struct parse *p, const char *last)
+{
+	const struct flag *f = last ? find(p, bare(last), strlen(bare(last))) : NULL;
+	int bad = 0;
+
+	for (; p->i < p->argc; p->i++, f = NULL) {
+		fprintf(p->err, "xderpd: \"%s\" is left over: all settings are flags (-help lists them)", p->argv[p->i]);
+		if (f && is_boolean(f))
+			fprintf(p->err, "; did you mean -%s=%s?", f->name, p->argv[p->i]);
+		fprintf(p->err, "\n");
 		bad = -EINVAL;
 	}
 	return bad;
+}
+
+int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, FILE *err)
+{
+	struct parse p = { .table = table, .n = n, .settings = settings, .argc = argc, .i = 1, .argv = argv, .err = err };
+	const char *last = NULL;
+	int bad = 0;
+
+	for (; p.i < argc && argv[p.i][0] == '-' && argv[p.i][1]; p.i++) {
+		last = argv[p.i];
+		if (!strcmp(last, "--")) {
+			p.i++;
+			break;
+		}
+		if (!strcmp(bare(last), "h") || !strcmp(bare(last), "help"))
+			return 1;
+		if (parse_one(&p))
+			bad = -EINVAL;
+	}
+	return refuse_leftovers(&p, last) || bad ? -EINVAL : 0;
 }
 
 void flags_help(const struct flag *table, size_t n, FILE *out)

@@ -18,7 +18,7 @@ enum flag_type {
 	FLAG_SIZE,	/* uint64_t, bytes; 64KiB, 256MiB, plain numbers */
 	FLAG_FLOAT,	/* double, +Inf included */
 	FLAG_CHOICE,	/* int (an enum): index into choices */
-	FLAG_REFUSED,	/* known, not supported: accepted only with one of the values in choices */
+	FLAG_REFUSED,	/* known, not supported: accepted only with one of the values in choices; with any if that is NULL */
 };
 
 struct flag {
@@ -34,8 +34,8 @@ struct flag {
 };
 
 /* Parse argv into settings. Every fault is a sentence on err. Returns 0, or -EINVAL if there was one;
- * 1: help was asked for. seen[i] says whether table[i] was given. */
-int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, bool *seen, FILE *err);
+ * 1: help was asked for. */
+int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, FILE *err);
 /* One value, as if given on the command line; says what is wrong on err, with name in front. */
 int flags_set(const struct flag *f, void *settings, const char *name, const char *value, FILE *err);
 void flags_help(const struct flag *table, size_t n, FILE *out);
