@@ -17,6 +17,7 @@
 /* Slots above the connections' name the listeners. */
 #define LISTENER_SLOT	0xffffff00U
 #define RETRY_NS	NS_PER_MS
+#define ACCEPT_PAUSE_NS	(100 * NS_PER_MS)
 /* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
  * that full queues can't keep the relay from answering. */
 #define OUT_MEMORY(cfg)	((cfg)->queue_memory + (cfg)->queue_memory / 2 + (64ULL << 20))
@@ -85,7 +86,7 @@ static void listener_event(struct shard *s, const struct io_event *ev)
 		conn_accept(s, ev->res, l->kind == LISTEN_MAIN);
 	} else if (ev->res != -ECANCELED) {
 		log_limited(LOG_LEVEL_ERROR, "accept_error", "error=%s shard=%u", strerror(-ev->res), s->id);
-		s->retry = true;
+		l->pause_ns = s->now_ns + ACCEPT_PAUSE_NS;
 	}
 }
 
@@ -141,6 +142,10 @@ static void arm_listeners(struct shard *s)
 
 		if (l->armed || l->fd < 0)
 			continue;
+		if (s->now_ns < l->pause_ns) {
+			s->retry = true;
+			continue;
+		}
 		l->armed = true;
 		if (l->kind == LISTEN_STUN)
 			io_readable(s->io, l->fd, tag);

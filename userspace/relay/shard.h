@@ -22,6 +22,7 @@ struct listener {
 	int fd;
 	enum listener_kind kind;
 	bool armed;
+	uint64_t pause_ns;		/* not armed before: accepting failed, most likely for want of descriptors */
 };
 
 struct shard {
