@@ -177,11 +177,11 @@ func TestSTUNCounters(t *testing.T) {
 		stunAnswer(t, u, []byte("not stun"))
 	}
 	// An answer is counted when it is out: the client may be quicker than the counter.
-	until(t, "5 answers, 5 refusals, all by IPv4", func() bool {
+	until(t, "5 answers by IPv4, 5 refusals", func() bool {
 		after := s.varz(t)
 		diff := func(name, label string) float64 { return after.sum(name, label) - before.sum(name, label) }
 		ok, bad, v4 := diff("stun_requests", `"success"`), diff("stun_requests", `"not_stun"`), diff("stun_addrfamily", `"ipv4"`)
-		return ok >= 5 && bad >= 5 && v4 == ok
+		return ok >= 5 && bad >= 5 && v4 >= 5
 	})
 }
 
