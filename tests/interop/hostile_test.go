@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"io"
@@ -244,17 +245,39 @@ func TestHandshakeLimit(t *testing.T) {
 	needXderp(t, "it has no limit on connections before login")
 	s := start(t, opts{args: []string{"--max-handshakes=10"}})
 	others := s.pair(t)
+	c := s.tcp(t) // one of the ten, on which we look
+	br := bufio.NewReader(c)
+	metrics := func() *varz {
+		if _, err := io.WriteString(c, request("GET", "/metrics")); err != nil {
+			t.Fatal(err)
+		}
+		a, err := readAnswer(c, br, "GET")
+		if err != nil || a.status != 200 {
+			t.Fatalf("%v %v", a, err)
+		}
+		v, err := parseVarz(a.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	metrics()
 	for range 50 {
 		s.tcp(t) // held open, silent
 	}
-	others.relays()
-	// However many are silent, an honest client gets in: the limit takes from those, not from it, or
-	// lets it in when their deadline is over.
-	until(t, "the limit to be counted", func() bool {
-		v, err := parseVarz(s.scrapeHeld(t))
-		return err == nil && v.sum("xderp_connections_closed_total", `"handshake_limit"`) > 0
+	until(t, "refusals", func() bool {
+		return metrics().sum("xderp_connections_closed_total", `"handshake_limit"`) >= 40
 	})
+	if got := metrics().sum("xderp_conns_unauth"); got > 10 {
+		t.Errorf("%v connections before login, limit 10", got)
+	}
 	others.relays()
+	c.Close()
+	until(t, "room for another when the silent ones have timed out", func() bool {
+		r := newRaw(t, s, s.tcp(t))
+		defer r.c.Close()
+		return r.upgrade() == nil && r.login(key.NewNode(), infoUsual) == nil
+	})
 }
 
 func TestConnectionsPerKey(t *testing.T) {

@@ -4,7 +4,6 @@ package interop
 
 import (
 	"encoding/json"
-	"io"
 	"strings"
 	"testing"
 
@@ -24,22 +23,6 @@ func (s *server) metrics(t testing.TB) *varz {
 	}
 	v.t = t
 	return v
-}
-
-// scrapeHeld scrapes /metrics, retrying when the server refuses the connection for a limit.
-func (s *server) scrapeHeld(t testing.TB) (text string) {
-	t.Helper()
-	until(t, "/metrics", func() bool {
-		resp, err := s.httpClient().Get(s.url("/metrics"))
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		text = string(b)
-		return err == nil && resp.StatusCode == 200
-	})
-	return text
 }
 
 // derperMetrics are the names and types of derper's page that dashboards use.

@@ -59,6 +59,7 @@ type server struct {
 	httpAddr string // port 80's stand-in
 	stunAddr string
 	keyFile  string
+	path     string         // of the program, if it is not the one under test
 	pub      key.NodePublic // of the key file
 	cmd      *exec.Cmd
 	exited   chan struct{}
@@ -167,11 +168,18 @@ func (s *server) argv() []string {
 		os.WriteFile(f, []byte(meshPSK+"\n"), 0600)
 		a = append(a, "-mesh-psk-file", f)
 	}
-	return append(append(a, s.args...), serverArgs...)
+	a = append(a, s.args...)
+	if s.path == serverPath {
+		a = append(a, serverArgs...)
+	}
+	return a
 }
 
 func (s *server) run() error {
-	s.cmd = exec.Command(serverPath, s.argv()...)
+	if s.path == "" {
+		s.path = serverPath
+	}
+	s.cmd = exec.Command(s.path, s.argv()...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir)
 	s.cmd.Env = append(s.cmd.Env, s.env...)
@@ -273,7 +281,7 @@ func (s *server) finish(t testing.TB) {
 		}
 	}
 	if t.Failed() {
-		t.Logf("server %s %s:\n%s", serverPath, strings.Join(s.argv(), " "), log)
+		t.Logf("server %s %s:\n%s", s.path, strings.Join(s.argv(), " "), log)
 	}
 }
 

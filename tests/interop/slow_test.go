@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -59,7 +58,7 @@ func (s *server) conservation(t testing.TB) {
 	until(t, "received = sent + dropped", func() bool {
 		v := s.varz(t)
 		in := v.value("derp_packets_received") + v.value("derp_packets_forwarded_in")
-		out := v.value("derp_packets_sent") + v.sum("derp_packets_dropped")
+		out := v.value("derp_packets_sent") + s.drops(t)
 		queued := 0.0
 		if isXderp() {
 			queued = s.metrics(t).sum("xderp_packets_queued")
@@ -70,6 +69,25 @@ func (s *server) conservation(t testing.TB) {
 	t.Log(last)
 }
 
+// fill sends packets of both kinds to a client that does not read until the server can pass on none.
+func (s *server) fill(t testing.TB, sender, stuck *raw) {
+	t.Helper()
+	last, same := -1.0, 0
+	until(t, "nothing to reach the stuck receiver any more", func() bool {
+		for range 100 {
+			sender.sendTo(stuck.pub, make([]byte, 1400))
+			sender.sendTo(stuck.pub, discoPacket(1400, 1))
+		}
+		sender.sync()
+		now := s.varz(t).value("derp_packets_sent")
+		if now != last {
+			last, same = now, 0
+		}
+		same++
+		return same == 10 // once or twice can be a writer that was not scheduled
+	})
+}
+
 // A receiver that never reads: its sender is not blocked, others keep flowing, drops are named.
 func TestReceiverThatNeverReads(t *testing.T) {
 	for _, m := range []mode{plain, tlsName} {
@@ -77,16 +95,7 @@ func TestReceiverThatNeverReads(t *testing.T) {
 			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=60s"}})
 			stuck, sender, other, others := s.narrow(t), s.client(t), s.client(t), s.pair(t)
 			p := make([]byte, 1400)
-			until(t, "nothing to reach the stuck receiver any more", func() bool {
-				before := s.varz(t).value("derp_packets_sent")
-				for range 200 {
-					sender.sendTo(stuck.pub, p)
-				}
-				sender.sync()
-				// A writer that was only slow to be scheduled has dropped nothing.
-				v := s.varz(t)
-				return v.value("derp_packets_sent") == before && v.sum("derp_packets_dropped", `"queue_head"`) > 0
-			})
+			s.fill(t, sender, stuck)
 			// It stays stuck for 60 s; meanwhile the sender and all others are served.
 			for range 50 {
 				for range 10 {
@@ -173,74 +182,20 @@ func TestSlowReader(t *testing.T) {
 		t.Run(m.String(), func(t *testing.T) {
 			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=60s"}})
 			slow, sender := s.narrow(t), s.client(t)
-			const n = 6000 // of each kind: more than all buffers on the way hold
+			const n = 12000 // more than all buffers on the way hold
 			sent := make(chan error, 1)
-			go func() { sent <- sendKinds(sender, slow.pub, n) }()
-
-			got := map[byte]uint64{}  // packets received by kind
-			next := map[byte]uint64{} // smallest number that may come next
-			for end := map[byte]bool{}; len(end) < 2; {
-				f, err := slow.frame()
-				if err != nil {
-					t.Fatalf("after %v packets: %v", got, err)
-				}
-				if f.typ != fRecvPacket {
-					continue
-				}
-				_, p := splitPacket(f.body)
-				kind, seq := kindOf(p), binary.BigEndian.Uint64(p[70:])
-				if seq < next[kind] {
-					t.Fatalf("kind %c: packet %d after %d", kind, seq, next[kind]-1)
-				}
-				if !bytes.Equal(p, kindPacket(kind, seq)) {
-					t.Fatalf("kind %c: packet %d is damaged", kind, seq)
-				}
-				got[kind]++
-				next[kind] = seq + 1
-				if seq >= n {
-					end[kind] = true
-				}
-				if got[kind]%100 == 0 {
+			go func() { sent <- stream(sender, slow.pub, n) }()
+			o := s.collect(t, slow, n, func(i int) {
+				if i%100 == 0 {
 					time.Sleep(2 * time.Millisecond) // slow is the point here
 				}
-			}
+			})
 			if err := <-sent; err != nil {
 				t.Fatal(err)
 			}
-			var dropped float64
-			until(t, "every packet to be received or counted as dropped, by kind", func() bool {
-				v := s.varz(t)
-				dropped = v.sum("derp_packets_dropped")
-				ok := true
-				for kind, label := range map[byte]string{'D': `"disco"`, 'O': `"other"`} {
-					in := v.sum("derp_packets_received_kind", label)
-					ok = ok && in == n+1 && float64(got[kind])+v.sum("derp_packets_dropped", label) == in
-				}
-				return ok
-			})
-			t.Logf("got %d disco and %d other packets, %v dropped", got['D'], got['O'], dropped)
+			t.Logf("%d disco and %d other packets of %d arrived", o.n['D'], o.n['O'], n)
 		})
 	}
-}
-
-// sendKinds sends n packets of each kind as fast as it can, then closing ones until the reader,
-// whose queue may drop them, has one of each.
-func sendKinds(r *raw, dst key.NodePublic, n uint64) error {
-	for seq := range n {
-		for _, kind := range []byte("DO") {
-			r.c.SetWriteDeadline(time.Now().Add(patience))
-			if _, err := r.c.Write(encode(fSendPacket, dst.AppendTo(nil), kindPacket(kind, seq))); err != nil {
-				return err
-			}
-		}
-	}
-	// The newest packets are never dropped, only older ones for them.
-	for _, kind := range []byte("DO") {
-		if _, err := r.c.Write(encode(fSendPacket, dst.AppendTo(nil), kindPacket(kind, n))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func kindOf(p []byte) byte {

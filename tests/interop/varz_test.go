@@ -115,6 +115,15 @@ series:
 	return n
 }
 
+// drops adds the packets dropped for any reason; ours has reasons that derper's name does not list.
+func (s *server) drops(t testing.TB, labels ...string) float64 {
+	t.Helper()
+	if isXderp() {
+		return s.metrics(t).sum("xderp_packets_dropped_total", labels...)
+	}
+	return s.varz(t).sum("derp_packets_dropped", labels...)
+}
+
 // wantVarz waits until all sums are as wanted, since before if that is given. A key is a name or
 // "name|label ..." with parts that the labels must contain. Waiting is needed because a packet can
 // reach its receiver, and the receiver's next request another thread, before it is counted.
