@@ -182,3 +182,22 @@ func TestNoReadTimeoutAfterLogin(t *testing.T) {
 	}
 	r.sync()
 }
+
+// A change of home later than 5 s after login is a move; before, it is part of connecting.
+func TestHomeMoves(t *testing.T) {
+	needTime(t)
+	s := start(t, opts{})
+	early, late := s.client(t), s.client(t)
+	early.send(fNotePreferred, []byte{1})
+	early.sync()
+	begin := time.Now()
+	t.Parallel()
+	time.Sleep(time.Until(begin.Add(5500 * time.Millisecond)))
+	for _, v := range []byte{1, 1, 0, 1} {
+		late.send(fNotePreferred, []byte{v})
+	}
+	early.send(fNotePreferred, []byte{0})
+	s.wantVarz(t, nil, map[string]float64{
+		"derp_home_moves_in": 2, "derp_home_moves_out": 2, "derp_current_home_connections": 1,
+	})
+}

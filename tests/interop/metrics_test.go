@@ -175,6 +175,13 @@ func TestVarzExact(t *testing.T) {
 				"derp_sent_pong":                                     3,
 				"derp_home_moves_in":                                 0,
 			})
+			// The home gauge follows what clients say, once each, and their leaving.
+			a.send(fNotePreferred, []byte{1})
+			b.send(fNotePreferred, []byte{1})
+			s.wantVarz(t, before, map[string]float64{"derp_current_home_connections": 2})
+			a.send(fNotePreferred, []byte{0})
+			a.send(fNotePreferred, []byte{0})
+			s.wantVarz(t, before, map[string]float64{"derp_current_home_connections": 1})
 			b.c.Close()
 			a.wantGone(b.pub, goneDisconnected)
 			w.wantGone(b.pub, goneDisconnected)
@@ -184,6 +191,9 @@ func TestVarzExact(t *testing.T) {
 			})
 			s.wantVarz(t, before, map[string]float64{
 				"derp_current_notideal_connections":  0,
+				"derp_current_home_connections":      0,
+				"derp_home_moves_in":                 0,
+				"derp_home_moves_out":                0,
 				"derp_clients_local":                 1,
 				"derp_watchers":                      0,
 				"derp_peer_gone_disconnected_frames": 2,
