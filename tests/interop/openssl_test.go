@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func fileMode(t testing.TB, name string) os.FileMode {
 type opensslConn struct {
 	in       io.WriteCloser
 	out      *os.File
+	log      *logBuffer
 	net.Conn // nil: only for the methods nobody calls
 }
 
@@ -40,13 +42,13 @@ func (c *opensslConn) SetWriteDeadline(t time.Time) error { return nil }
 func (c *opensslConn) SetDeadline(t time.Time) error      { return c.out.SetReadDeadline(t) }
 func (c *opensslConn) Close() error                       { return errors.Join(c.in.Close(), c.out.Close()) }
 
-func (s *server) openssl(t testing.TB, args ...string) net.Conn {
+func (s *server) openssl(t testing.TB, args ...string) *opensslConn {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
 		t.Skip("no openssl")
 	}
-	args = append([]string{"s_client", "-quiet", "-connect", s.addr, "-servername", s.name, "-CAfile", rootFile(),
+	args = append([]string{"s_client", "-connect", s.addr, "-servername", s.name, "-CAfile", rootFile(),
 		"-verify_return_error"}, args...)
 	cmd := exec.Command(path, args...)
 	in, err := cmd.StdinPipe()
@@ -72,12 +74,12 @@ func (s *server) openssl(t testing.TB, args ...string) net.Conn {
 			t.Logf("openssl: %s", log)
 		}
 	})
-	return &opensslConn{in: in, out: pr}
+	return &opensslConn{in: in, out: pr, log: log}
 }
 
 func (s *server) clientOpenSSL(t testing.TB, args ...string) *raw {
 	t.Helper()
-	r := newRaw(t, s, s.openssl(t, args...))
+	r := newRaw(t, s, s.openssl(t, append(args, "-quiet")...))
 	if err := r.upgrade(); err != nil {
 		t.Fatalf("upgrade: %v", err)
 	}
@@ -110,6 +112,39 @@ func TestTLSRecordShapes(t *testing.T) {
 	} {
 		t.Run(args[0]+args[1], func(t *testing.T) {
 			exchange(t, s.clientOpenSSL(t, args...), s.client(t), 100)
+		})
+	}
+}
+
+// KeyUpdate at any time, by either rule: with (K) and without (k) asking the server for one.
+func TestTLSKeyUpdate(t *testing.T) {
+	s := start(t, opts{mode: tlsName})
+	for _, suite := range []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"} {
+		t.Run(suite, func(t *testing.T) {
+			b := s.client(t)
+			// -brief keeps standard output clean and still takes commands: a chunk that begins with a letter.
+			c := s.openssl(t, "-brief", "-tls1_3", "-ciphersuites", suite)
+			r := newRaw(t, s, c)
+			k := key.NewNode()
+			r.priv, r.pub = k, k.Public()
+			// Frames do not begin with a command letter, "GET" does not either.
+			if err := r.upgrade(); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.login(k, infoUsual); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 20 {
+				io.WriteString(c, []string{"K\n", "k\n"}[i%2])
+				until(t, "openssl to take the command", func() bool {
+					return strings.Count(c.log.String(), "KEYUPDATE") == i+1
+				})
+				r.sendTo(b.pub, payload(6, uint64(i), 100*i))
+				b.wantPacket(r.pub, payload(6, uint64(i), 100*i))
+				b.sendTo(r.pub, payload(7, uint64(i), 1000*i))
+				r.wantPacket(b.pub, payload(7, uint64(i), 1000*i))
+				r.sync()
+			}
 		})
 	}
 }
