@@ -441,6 +441,9 @@ static void finish_flushed(struct conn *c)
 	shutdown(c->fd, SHUT_WR);
 	if (c->eof)
 		conn_close(c, c->finish_reason);
+	else
+		/* Nothing more to flush: a client that keeps its side open must not hold up a drain. */
+		timer_arm(&c->shard->wheel, &c->deadline, c->shard->now_ns + LINGER_NS);
 }
 
 void conn_flush(struct conn *c)
