@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "base/util.h"
+
 bool key_is_zero(const struct key *k)
 {
 	static const struct key zero;
@@ -30,17 +32,6 @@ void key_to_hex(char ret[static KEY_HEX_LEN + 1], const struct key *k)
 	ret[KEY_HEX_LEN] = '\0';
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 int key_from_hex(struct key *ret, const char *hex, size_t n)
 {
 	struct key k;
@@ -48,8 +39,8 @@ int key_from_hex(struct key *ret, const char *hex, size_t n)
 	if (n != KEY_HEX_LEN)
 		return -EINVAL;
 	for (size_t i = 0; i < KEY_LEN; i++) {
-		int hi = hex_value(hex[2 * i]);
-		int lo = hex_value(hex[2 * i + 1]);
+		int hi = hex_digit((uint8_t)hex[2 * i]);
+		int lo = hex_digit((uint8_t)hex[2 * i + 1]);
 
 		if (hi < 0 || lo < 0)
 			goto fail;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cidr.h"
+#include "base/util.h"
 
 #define MAX_KEY	1024
 
@@ -32,11 +33,6 @@ static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
 	       cidr_list_holds(cfg->allow_debug_ip, ip) || cidr_list_holds(cfg->trusted_cidrs, ip);
 }
 
-static int hex_value(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
 /* Form decoding, in[0..n) to out; its length, -1 if it is too long or no such thing. */
 static ssize_t form_decode(uint8_t out[static MAX_KEY], const uint8_t *in, size_t n)
 {
@@ -49,8 +45,8 @@ static ssize_t form_decode(uint8_t out[static MAX_KEY], const uint8_t *in, size_
 			return -1;
 		out[len] = in[i] == '+' ? ' ' : in[i];
 		if (in[i] == '%') {
-			hi = i + 2 < n ? hex_value(in[i + 1]) : -1;
-			lo = i + 2 < n ? hex_value(in[i + 2]) : -1;
+			hi = i + 2 < n ? hex_digit(in[i + 1]) : -1;
+			lo = i + 2 < n ? hex_digit(in[i + 2]) : -1;
 			if (hi < 0 || lo < 0)
 				return -1;
 			out[len] = (uint8_t)(hi << 4 | lo);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/util.h"
 #include "derp_proto.h"
 #include "relay/debug_access.h"
 
@@ -366,11 +367,6 @@ static void to_https(struct door *d)
 
 /* --- paths: cleaned in their encoded form, compared in their decoded one, as Go's mux does */
 
-static int hex_value(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
 /* The byte at in.p[*i], decoded; *i moves to its last one. */
 static uint8_t decode_byte(struct view in, size_t *i)
 {
@@ -378,8 +374,8 @@ static uint8_t decode_byte(struct view in, size_t *i)
 
 	if (in.p[*i] != '%' || *i + 2 >= in.n)
 		return in.p[*i];
-	hi = hex_value(in.p[*i + 1]);
-	lo = hex_value(in.p[*i + 2]);
+	hi = hex_digit(in.p[*i + 1]);
+	lo = hex_digit(in.p[*i + 2]);
 	if (hi < 0 || lo < 0)
 		return '%';
 	*i += 2;

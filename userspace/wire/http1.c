@@ -388,12 +388,6 @@ enum {
 	TRAILER_START, TRAILER_LINE, TRAILER_END,
 };
 
-static int hex_digit(uint8_t b)
-{
-	return b >= '0' && b <= '9' ? b - '0' : b >= 'a' && b <= 'f' ? b - 'a' + 10 :
-	       b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
-}
-
 /* One byte outside chunk data. 1: the body is over. */
 static int chunk_byte(struct http1_chunked *c, uint8_t b)
 {
