@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dirs.h"
 #include "base/log.h"
 
 #define MAX_FILE	(64U * 1024)
@@ -76,22 +77,6 @@ void keyfile_generate(struct key *ret)
 	ret->b[31] = (uint8_t)((ret->b[31] & 127) | 64);
 }
 
-static int make_dirs(const char *path)
-{
-	char dir[4096];
-
-	if (strlen(path) >= sizeof(dir))
-		return -ENAMETOOLONG;
-	strcpy(dir, path);
-	for (char *p = strchr(dir + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (mkdir(dir, 0700) && errno != EEXIST)
-			return -errno;
-		*p = '/';
-	}
-	return 0;
-}
-
 static int write_key(int fd, const struct key *k)
 {
 	char hex[KEY_HEX_LEN + 1], text[160];
@@ -138,7 +123,7 @@ static int write_new(const char *path, const struct key *k)
 	char tmp[4096];
 	int fd, err;
 
-	err = make_dirs(path);
+	err = dirs_make_for(path);
 	if (err)
 		return err;
 	if (snprintf(tmp, sizeof(tmp), "%s.XXXXXX", path) >= (int)sizeof(tmp))

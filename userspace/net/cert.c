@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dirs.h"
+
 #define YEAR_S	(365L * 24 * 3600)
 
 int cert_paths(char *crt, char *key, size_t len, const char *certdir, const char *hostname)
@@ -129,21 +131,6 @@ static X509 *make(EVP_PKEY *key, const char *ip)
 	return NULL;
 }
 
-static int make_dirs(const char *path)
-{
-	char dir[4096];
-
-	if (snprintf(dir, sizeof(dir), "%s", path) >= (int)sizeof(dir))
-		return -ENAMETOOLONG;
-	for (char *p = strchr(dir + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (mkdir(dir, 0700) && errno != EEXIST)
-			return -errno;
-		*p = '/';
-	}
-	return 0;
-}
-
 static FILE *create(const char *path, mode_t mode)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -154,7 +141,7 @@ static FILE *create(const char *path, mode_t mode)
 static int write_pair(const char *crt, const char *key, X509 *x, EVP_PKEY *pk)
 {
 	FILE *kf, *cf = NULL;
-	int err = make_dirs(crt);
+	int err = dirs_make_for(crt);
 	bool ok;
 
 	if (err)
