@@ -6,8 +6,9 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
-void forward_count_drop(struct shard *s, enum drop_reason why, enum packet_kind kind, uint32_t frame_len)
+void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t frame_len)
 {
+	enum packet_kind kind = class == PKT_DISCO ? KIND_DISCO : KIND_OTHER;
 	uint32_t bytes = frame_len - DERP_HDR_LEN - DERP_KEY_LEN;
 
 	STAT_INC(&s->stats, packets_dropped[why][kind]);
@@ -18,11 +19,6 @@ void forward_count_drop(struct shard *s, enum drop_reason why, enum packet_kind 
 static enum pkt_class class_of(const uint8_t *payload, uint32_t n)
 {
 	return frame_is_disco(payload, n) ? PKT_DISCO : PKT_DATA;
-}
-
-static enum packet_kind kind_of(enum pkt_class class)
-{
-	return class == PKT_DISCO ? KIND_DISCO : KIND_OTHER;
 }
 
 /* Most senders talk to one peer at a time: ask the directory again only when it changed. */
@@ -66,7 +62,7 @@ static void route(struct conn *from, const struct key *dst, struct delivery *d, 
 	struct conn *to;
 
 	if (!find_dest(from, dst, &id)) {
-		forward_count_drop(s, unknown, kind_of(d->class), d->len);
+		forward_count_drop(s, unknown, d->class, d->len);
 		if (d->class == PKT_DISCO)
 			tell_not_here(from, dst);
 	} else if (id.shard != s->id) {
@@ -77,7 +73,7 @@ static void route(struct conn *from, const struct key *dst, struct delivery *d, 
 			sendq_packet(to, d);
 			return;
 		}
-		forward_count_drop(s, DROP_GONE_DISCONNECTED, kind_of(d->class), d->len);
+		forward_count_drop(s, DROP_GONE_DISCONNECTED, d->class, d->len);
 	}
 	if (d->owned)
 		pkt_free(&s->mem, d->owned);
@@ -131,7 +127,7 @@ void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const stru
 	if (to && conn_is_relaying(to))
 		sendq_packet(to, d);
 	else
-		forward_count_drop(s, DROP_GONE_DISCONNECTED, kind_of(d->class), d->len);
+		forward_count_drop(s, DROP_GONE_DISCONNECTED, d->class, d->len);
 }
 
 void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
@@ -148,5 +144,5 @@ void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
 		STAT_ADD(st, bytes_received, n);
 		STAT_INC(st, packets_received_other);
 	}
-	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, KIND_OTHER, n + DERP_HDR_LEN + DERP_KEY_LEN);
+	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, PKT_DATA, n + DERP_HDR_LEN + DERP_KEY_LEN);
 }

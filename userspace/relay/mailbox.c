@@ -28,7 +28,7 @@ void mailbox_send_packet(struct shard *s, struct conn_id to, const struct delive
 	struct msg *m = msgring_reserve(ring_to(s, to.shard), (uint32_t)MSG_HEAD + d->len, HEADROOM);
 
 	if (!m) {
-		forward_count_drop(s, DROP_CROSS_FULL, d->class == PKT_DISCO ? KIND_DISCO : KIND_OTHER, d->len);
+		forward_count_drop(s, DROP_CROSS_FULL, d->class, d->len);
 		return;
 	}
 	m->type = MSG_PACKET;

@@ -6,11 +6,6 @@
 #include "relay/forward.h"
 #include "relay/shard.h"
 
-static enum packet_kind kind_of_class(uint8_t class)
-{
-	return class == PKT_DISCO ? KIND_DISCO : KIND_OTHER;
-}
-
 static void left_control(struct peer *peer, const struct pkt *p)
 {
 	peer->ctl_bytes -= p->len;
@@ -30,7 +25,7 @@ static void drop(struct conn *c, struct pkt *p, enum drop_reason why)
 		left_control(c->peer, p);
 	} else {
 		left_queue(c, p);
-		forward_count_drop(c->shard, why, kind_of_class(p->class), p->len);
+		forward_count_drop(c->shard, why, p->class, p->len);
 	}
 	pkt_free(&c->shard->mem, p);
 }
@@ -112,7 +107,7 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	limit_queue(to, d->class, (to->blocked ? s->cfg->queue_depth : SENDQ_TURN) - 1);
 	p = delivery_pkt(to, d);
 	if (!p) {
-		forward_count_drop(s, DROP_QUEUE_MEMORY, kind_of_class((uint8_t)d->class), d->len);
+		forward_count_drop(s, DROP_QUEUE_MEMORY, d->class, d->len);
 		return;
 	}
 	pktq_push(q, p);
@@ -262,7 +257,7 @@ void sendq_drop_all(struct conn *c, enum drop_reason why)
 		if (p->class == PKT_CTL)
 			continue;
 		left_queue(c, p);
-		forward_count_drop(c->shard, why, kind_of_class(p->class), p->len);
+		forward_count_drop(c->shard, why, p->class, p->len);
 	}
 }
 
