@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -24,11 +25,16 @@ struct snapshot {
 	double cpu_s;
 };
 
+/* Linux 6.2 and later say it in one call; before, a shard with many connections reads them all. */
 static uint64_t count_fds(void)
 {
-	DIR *d = opendir("/proc/self/fd");
+	struct stat st;
 	uint64_t n = 0;
+	DIR *d;
 
+	if (!stat("/proc/self/fd", &st) && st.st_size > 0)
+		return (uint64_t)st.st_size;
+	d = opendir("/proc/self/fd");
 	if (!d)
 		return 0;
 	while (readdir(d))
