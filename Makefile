@@ -25,10 +25,19 @@ ifneq ($(wildcard /usr/include/intel-ipsec-mb.h),)
 CFLAGS  += -DHAVE_IPSEC_MB
 LDLIBS  += -lIPSec_MB
 endif
+# The kernel half: programs by clang -target bpf, their loaders by bpftool. Without these userspace/kern/none.c stands for it.
+BPFTOOL ?= $(firstword $(shell command -v bpftool) $(wildcard /usr/sbin/bpftool))
+HAVE_BPF := $(and $(wildcard /usr/include/bpf/libbpf.h),$(BPFTOOL),$(shell command -v $(CLANG)))
+LDLIBS  += $(if $(HAVE_BPF),-lbpf)
 LDLIBS  += -l:liburing.a $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 ROOMS   := base wire net kern relay admin
 SRC     := $(sort $(foreach r,$(ROOMS),$(wildcard userspace/$(r)/*.c)))
+ifeq ($(HAVE_BPF),)
+SRC     := $(filter-out userspace/kern/%,$(SRC)) userspace/kern/none.c
+else
+SRC     := $(filter-out userspace/kern/none.c,$(SRC))
+endif
 OBJ     := $(SRC:%.c=$(B)/%.o)
 LIB     := $(B)/libxderp.a
 BINS    := $(B)/xderpd $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench)
@@ -40,6 +49,21 @@ $(B)/%.o: %.c Makefile
 	$(SAY) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# --- BPF: bpf/x.bpf.c -> x.bpf.o -> (linked, without debug sections that only a debugger reads) -> x.skel.h
+BPF_CFLAGS := -target bpf -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude -Ibpf \
+           $(if $(HAVE_BPF),-isystem /usr/include/$(shell gcc -dumpmachine))
+SKEL    := $(if $(HAVE_BPF),$(patsubst bpf/%.bpf.c,$(B)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c)))
+
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	$(SAY) BPF $<
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(BPFTOOL) gen object $@.linked $@ && mv $@.linked $@
+$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $* >$@.new && mv $@.new $@
+.SECONDARY: $(SKEL:%.skel.h=%.bpf.o)
+$(patsubst %.c,$(B)/%.o,$(filter userspace/kern/%,$(SRC))): | $(SKEL)
 
 # Rebuilt when the commit changes, so that -version tells the truth.
 $(B)/version.o: FORCE

@@ -12,6 +12,7 @@
 #include "admin/config.h"
 #include "admin/pages.h"
 #include "base/log.h"
+#include "kern/kern.h"
 #include "relay/relay.h"
 
 /* Each connection is a descriptor: take all we are allowed, and say when that is less than the limits promise. */
@@ -76,6 +77,22 @@ static void wait_for_end(int sigfd, struct relay *relay)
 	}
 }
 
+static int open_kern(struct kern **ret, const struct config *cfg, char *err, size_t errlen)
+{
+	const struct kern_opts o = { .mode = cfg->bpf, .bpffs = cfg->bpffs, .max_peers = cfg->bpf_peers };
+	char why[400];
+
+	if (kern_open(ret, &o, why, sizeof(why))) {
+		snprintf(err, errlen, "--bpf=on, but %s", why);
+		return -1;
+	}
+	if (*ret)
+		log_event(LOG_LEVEL_INFO, "bpf_on", "dir=%s peers=%u", cfg->bpffs, cfg->bpf_peers);
+	else if (*why)
+		log_event(LOG_LEVEL_INFO, "bpf_off", "reason=%s", why);
+	return 0;
+}
+
 static int fail(const char *err)
 {
 	log_event(LOG_LEVEL_ERROR, "start_failed", "error=%s", err);
@@ -86,6 +103,7 @@ int main(int argc, char **argv)
 {
 	struct config cfg;
 	struct relay *relay = NULL;
+	struct kern *kern;
 	char err[512];
 	int r, sigfd;
 
@@ -101,8 +119,12 @@ int main(int argc, char **argv)
 	if (config_load_keys(&cfg, err, sizeof(err)))
 		return fail(err);
 	raise_file_limit(&cfg);
-	if (relay_new(&relay, &cfg, err, sizeof(err)))
+	if (open_kern(&kern, &cfg, err, sizeof(err)))
 		return fail(err);
+	if (relay_new(&relay, &cfg, err, sizeof(err))) {
+		kern_close(kern);
+		return fail(err);
+	}
 	relay->page = pages_render;
 	if (relay_start(relay, err, sizeof(err)))
 		return fail(err);
@@ -114,6 +136,7 @@ int main(int argc, char **argv)
 	relay_join(relay);
 	log_event(LOG_LEVEL_INFO, "stopped", "version=%s", xderp_version);
 	relay_free(relay);
+	kern_close(kern);
 	config_done(&cfg);
 	close(sigfd);
 	return 0;

@@ -20,6 +20,7 @@
 static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
 static const char *const engines[] = { "auto", "uring", "epoll", NULL };
 static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
+static const char *const switches[] = { "auto", "on", "off", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
@@ -68,6 +69,9 @@ static const struct flag table[] = {
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
 	{ "notsent-lowat", FLAG_SIZE, AT(notsent_lowat), "128KiB", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
 	{ "pace", FLAG_DURATION, AT(pace_ns), "50us", "busy shards wake up at most this often; 0: after every event", 0, 0.001 },
+	{ "bpf", FLAG_CHOICE, AT(bpf), "auto", "keep the peers in pinned BPF maps; on: don't run without", .choices = switches },
+	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay" },
+	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000 },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
@@ -151,7 +155,7 @@ static void set_defaults(struct config *cfg)
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
 		.queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 50000, .log_level = LOG_LEVEL_INFO,
+		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .log_level = LOG_LEVEL_INFO,
 		.trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS"),
 		.allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP"),
 		.debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH"),
@@ -269,6 +273,8 @@ int config_parse(struct config *ret, int argc, char **argv)
 	cfg.own_records = strcmp(record_layers[cfg.records], "openssl") != 0;
 	if (!cfg.shards)
 		cfg.shards = usable_cores();
+	if (!cfg.bpf_peers)
+		cfg.bpf_peers = cfg.max_conns;
 	*ret = cfg;
 	return 0;
 }

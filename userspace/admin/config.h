@@ -9,6 +9,7 @@
 
 #include "base/key.h"
 #include "base/log.h"
+#include "kern/kern.h"
 #include "net/io.h"
 
 enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
@@ -48,6 +49,9 @@ struct config {
 	uint64_t drain_timeout_ns;	/* --drain-timeout */
 	uint64_t notsent_lowat;		/* --notsent-lowat; 0: system default */
 	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
+	enum kern_mode bpf;		/* --bpf=auto|on|off */
+	const char *bpffs;		/* --bpffs: directory for pins */
+	unsigned int bpf_peers;		/* --bpf-peers; 0 on the command line means --max-connections, resolved here */
 	enum log_level log_level;	/* --log-level */
 	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */

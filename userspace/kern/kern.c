@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "kern/kern.h"
+
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "kern/peermap.h"
+#include "kern/pins.h"
+
+struct kern {
+	struct pins *pins;		/* owned */
+	struct peermap *peers;		/* owned */
+};
+
+/* The verifier's words are for whoever asked for them: --log-level=debug. */
+static int __attribute__((format(printf, 2, 0)))
+log_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char text[2048];
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	log_event(LOG_LEVEL_DEBUG, "libbpf", "text=%s", text);
+	return n;
+}
+
+static int open_all(struct kern *k, const struct kern_opts *o, char *why, size_t len)
+{
+	int err;
+
+	err = pins_open(&k->pins, o->bpffs, why, len);
+	if (!err)
+		err = peermap_open(&k->peers, k->pins, o->max_peers, why, len);
+	return err;
+}
+
+int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t len)
+{
+	struct kern *k;
+	int err;
+
+	*ret = NULL;
+	*why = '\0';
+	if (o->mode == KERN_OFF)
+		return 0;
+	k = calloc(1, sizeof(*k));
+	if (!k) {
+		snprintf(why, len, "out of memory");
+		return -ENOMEM;
+	}
+	libbpf_set_print(log_libbpf);
+	err = open_all(k, o, why, len);
+	if (err) {
+		kern_close(k);
+		return o->mode == KERN_ON ? err : 0;
+	}
+	*ret = k;
+	return 0;
+}
+
+void kern_close(struct kern *k)
+{
+	if (!k)
+		return;
+	peermap_close(k->peers);
+	pins_close(k->pins);
+	free(k);
+}
+
+struct peermap *kern_peers(struct kern *k)
+{
+	return k ? k->peers : NULL;
+}

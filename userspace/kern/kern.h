@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernel half, seen from user space: BPF objects are loaded and pinned here, before privileges go. A struct
+ * kern * of NULL means that BPF is off; every function takes it and does nothing. */
+#ifndef XDERP_KERN_H
+#define XDERP_KERN_H
+
+#include <stddef.h>
+
+enum kern_mode { KERN_AUTO, KERN_ON, KERN_OFF };
+
+struct kern_opts {
+	enum kern_mode mode;
+	const char *bpffs;		/* directory for pins; made if it is not there */
+	unsigned int max_peers;		/* entries of derp_peers */
+};
+
+struct kern;
+struct peermap;
+
+/* Needs root, or CAP_BPF, CAP_NET_ADMIN and a directory in a BPF file system. *ret is NULL if BPF is off: by KERN_OFF,
+ * or because it can't be had and the mode is KERN_AUTO; then why is a sentence (else ""). With KERN_ON that is an
+ * error: -errno. Main thread. */
+int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t len);
+/* Removes the pins. */
+void kern_close(struct kern *k);
+
+/* NULL if BPF is off. Lives as long as k. */
+struct peermap *kern_peers(struct kern *k);
+
+#endif
