@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/feature.h"
 #include "relay/relay.h"
 #include "wire/handshake.h"
 
@@ -231,6 +232,16 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	process(b, s);
 }
 
+static void features(struct textbuf *b)
+{
+	struct feature list[FEATURE_MAX];
+	unsigned int n = feature_list(list, FEATURE_MAX);
+
+	type(b, "xderp_feature", "gauge");
+	for (unsigned int i = 0; i < n; i++)
+		textbuf_printf(b, "xderp_feature{name=\"%s\",state=\"%s\"} 1\n", list[i].name, list[i].state);
+}
+
 static void metrics(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -254,6 +265,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	type(b, "xderp_logins_refused_total", "counter");
 	for (unsigned int r = 1; r < LOGIN_REFUSAL_NR; r++)
 		textbuf_printf(b, "xderp_logins_refused_total{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
+	features(b);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->cfg->tls)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/feature.h"
 #include "base/log.h"
 #include "base/msgring.h"
 #include "net/cert.h"
@@ -139,9 +140,32 @@ static int open_listeners(struct relay *r, char *err, size_t errlen)
 	stun = a;
 	listen_addr_set_port(&stun, cfg->stun_port);
 	/* Not fatal, as in derper; but said. */
-	if (open_listener(r, &stun, LISTEN_STUN, err, errlen))
+	if (open_listener(r, &stun, LISTEN_STUN, err, errlen)) {
 		log_event(LOG_LEVEL_ERROR, "stun_off", "reason=%s", err);
+		feature_set("stun", "off", "%s", err);
+	}
 	return 0;
+}
+
+/* What follows from the settings alone; who finds out more says it in its place. */
+static void list_features(const struct config *cfg)
+{
+	if (!cfg->tls)
+		feature_set("tls", "off", "-a has a port other than 443 and there is no -certmode manual");
+	else
+		feature_set("tls", "on", "TLS 1.2 and 1.3 at %s for %s", cfg->addr, cfg->hostname);
+	if (cfg->tls)
+		feature_set("records", cfg->own_records ? "own" : "openssl", "TLS 1.3 after the handshake; --records chooses");
+	if (!cfg->tls || cfg->http_port < 0)
+		feature_set("http", "off", "%s", cfg->tls ? "-http-port=-1" : "the main port speaks it");
+	else
+		feature_set("http", "on", "port %d", cfg->http_port);
+	if (cfg->stun)
+		feature_set("stun", "on", "UDP port %u, answered by the shards", cfg->stun_port);
+	else
+		feature_set("stun", "off", "-stun=false");
+	feature_set("mesh", cfg->has_mesh_key ? "on" : "off", "%s",
+		    cfg->has_mesh_key ? "nodes with the mesh key may watch and forward" : "no -mesh-psk-file");
 }
 
 int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t errlen)
@@ -166,8 +190,10 @@ int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t er
 				e = msgring_new(&r->rings[i][j], MAILBOX_RING);
 	if (!e && cfg->tls)
 		e = load_tls(r, err, errlen);
-	if (!e)
+	if (!e) {
+		list_features(cfg);
 		e = open_listeners(r, err, errlen);
+	}
 	if (e) {
 		relay_free(r);
 		return e;
@@ -251,4 +277,15 @@ void relay_stats(const struct relay *r, struct shard_stats *ret)
 	memset(ret, 0, sizeof(*ret));
 	for (unsigned int i = 0; i < r->nshards; i++)
 		stats_add(ret, &r->shards[i]->stats);
+}
+
+void relay_shard_stats(const struct relay *r, unsigned int shard, struct shard_stats *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	stats_add(ret, &r->shards[shard]->stats);
+}
+
+const char *relay_io_name(const struct relay *r, unsigned int shard)
+{
+	return io_name(r->shards[shard]->io);
 }

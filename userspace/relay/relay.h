@@ -51,5 +51,7 @@ void relay_drain(struct relay *r);
 
 /* Any thread. */
 void relay_stats(const struct relay *r, struct shard_stats *ret);
+void relay_shard_stats(const struct relay *r, unsigned int shard, struct shard_stats *ret);
+const char *relay_io_name(const struct relay *r, unsigned int shard);	/* after relay_start */
 
 #endif

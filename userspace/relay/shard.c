@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/feature.h"
 #include "base/log.h"
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
@@ -340,9 +341,7 @@ static int open_io(struct shard *s)
 
 	if (err)
 		return err;
-	if (s->id == 0)
-		log_event(*why ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "io_engine", "engine=%s note=%s", io_name(s->io),
-			  *why ? why : "best");
+	feature_set("io", io_name(s->io), "%s", *why ? why : "best");
 	return 0;
 }
 
