@@ -40,7 +40,7 @@ SRC     := $(filter-out userspace/kern/none.c,$(SRC))
 endif
 OBJ     := $(SRC:%.c=$(B)/%.o)
 LIB     := $(B)/libxderp.a
-BINS    := $(B)/xderpd $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench)
+BINS    := $(B)/xderpd $(B)/xderpctl $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench)
 
 .PHONY: all
 all: $(BINS)
@@ -78,6 +78,10 @@ $(LIB): $(OBJ) $(B)/version.o
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(B)/xderpd: $(B)/userspace/main.o $(LIB)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/xderpctl: $(patsubst %.c,$(B)/%.o,$(wildcard userspace/ctl/*.c)) $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -130,7 +134,7 @@ lint:
 bench: all
 	@bench/compare $(ARGS)
 help:
-	@echo 'make         build/xderpd, build/xderp-bench'
+	@echo 'make         build/xderpd, build/xderpctl, build/xderp-bench'
 	@echo 'make deps    install what building and testing need (Debian 12 and later)'
 	@echo 'make run     deps, build, run a relay with a self-signed certificate on port 3443'
 	@echo 'make test    deps, then every test there is'

@@ -9,8 +9,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "admin/commands.h"
 #include "admin/config.h"
 #include "admin/pages.h"
+#include "base/feature.h"
 #include "base/log.h"
 #include "kern/kern.h"
 #include "relay/relay.h"
@@ -64,17 +66,42 @@ static void reload(struct relay *relay)
 		log_event(LOG_LEVEL_INFO, "reloaded", "what=%s", "certificates");
 }
 
-static void wait_for_end(int sigfd, struct relay *relay)
+static void wait_for_end(int sigfd, struct relay *relay, struct control *control)
 {
 	struct signalfd_siginfo si;
 
-	while (read(sigfd, &si, sizeof(si)) == sizeof(si)) {
+	while (control_serve(control, sigfd)) {
+		if (read(sigfd, &si, sizeof(si)) != sizeof(si))
+			continue;
 		if (si.ssi_signo != SIGHUP) {
 			log_event(LOG_LEVEL_INFO, "draining", "signal=%s", strsignal((int)si.ssi_signo));
 			return;
 		}
 		reload(relay);
 	}
+	log_event(LOG_LEVEL_INFO, "draining", "asked=%s", "control socket");
+}
+
+/* A path that was asked for must work; the default is somebody else's where several relays run. */
+static int open_control(struct control **ret, const struct config *cfg, struct relay *relay, char *err, size_t errlen)
+{
+	struct control_opts o = {
+		.path = cfg->control_socket ? cfg->control_socket : CONFIG_CONTROL_SOCKET,
+		.handle = commands_handle, .ctx = relay,
+	};
+	int e;
+
+	*ret = NULL;
+	if (!*o.path) {
+		feature_set("control", "off", "--control-socket is empty");
+		return 0;
+	}
+	e = control_open(ret, &o, err, errlen);
+	if (e)
+		feature_set("control", "off", "%s", err);
+	else
+		feature_set("control", "on", "%s", o.path);
+	return cfg->control_socket ? e : 0;
 }
 
 static int open_kern(struct kern **ret, const struct config *cfg, char *err, size_t errlen)
@@ -102,6 +129,7 @@ static int fail(const char *err)
 int main(int argc, char **argv)
 {
 	struct config cfg;
+	struct control *control = NULL;
 	struct relay *relay = NULL;
 	struct kern *kern;
 	char err[512];
@@ -126,17 +154,20 @@ int main(int argc, char **argv)
 		return fail(err);
 	}
 	relay->page = pages_render;
+	if (open_control(&control, &cfg, relay, err, sizeof(err)))
+		return fail(err);
 	if (relay_start(relay, err, sizeof(err)))
 		return fail(err);
 	relay_log_ready(relay);
 
-	wait_for_end(sigfd, relay);
+	wait_for_end(sigfd, relay, control);
 
 	relay_drain(relay);
 	relay_join(relay);
 	log_event(LOG_LEVEL_INFO, "stopped", "version=%s", xderp_version);
 	relay_free(relay);
 	kern_close(kern);
+	control_close(control);
 	config_done(&cfg);
 	close(sigfd);
 	return 0;

@@ -50,6 +50,7 @@ type opts struct {
 	args    []string // further flags
 	env     []string // further environment
 	dirty   bool     // the test itself deals with the exit
+	control bool     // xderpd listens on s.socket
 }
 
 // server is one running relay process.
@@ -59,6 +60,7 @@ type server struct {
 	httpAddr string // port 80's stand-in
 	stunAddr string
 	keyFile  string
+	socket   string         // for xderpctl
 	path     string         // of the program, if it is not the one under test
 	pub      key.NodePublic // of the key file
 	cmd      *exec.Cmd
@@ -132,6 +134,9 @@ func newServer(t testing.TB, o opts) *server {
 		keyFile:  filepath.Join(o.dir, "derper.key"),
 		log:      new(logBuffer),
 	}
+	if o.control {
+		s.socket = filepath.Join(shortDir(t), "s")
+	}
 	if o.private != "" {
 		writeFile(t, s.keyFile, fmt.Sprintf("{\n\t\"PrivateKey\": \"privkey:%s\"\n}", o.private))
 	}
@@ -147,6 +152,16 @@ func serverDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Logf("server files: %s", dir)
+	return dir
+}
+
+// shortDir is a directory whose name leaves room for a socket's (107 bytes in all).
+func shortDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "ctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
@@ -171,6 +186,9 @@ func (s *server) argv() []string {
 	a = append(a, s.args...)
 	if s.path == serverPath {
 		a = append(a, serverArgs...)
+		if isXderp() { // the default is one for the whole machine
+			a = append(a, "--control-socket", s.socket)
+		}
 	}
 	return a
 }

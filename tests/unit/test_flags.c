@@ -43,6 +43,7 @@ static const struct flag table[] = {
 	{ .name = "refused-text", .type = FLAG_REFUSED, .help = "because", .choices = no },
 	{ .name = "ignored", .type = FLAG_REFUSED, .help = "because" },
 };
+static const struct flag_table all = { "xderpd", table, ARRAY_SIZE(table) };
 
 static int parse(struct settings *s, const char *const *args, char **said)
 {
@@ -55,7 +56,7 @@ static int parse(struct settings *s, const char *const *args, char **said)
 		argv[argc] = (char *)args[argc - 1];
 	*said = NULL;
 	f = open_memstream(said, &n);
-	r = flags_parse(table, ARRAY_SIZE(table), s, argc, argv, f);
+	r = flags_parse(&all, s, argc, argv, NULL, f);
 	fclose(f);
 	return r;
 }
@@ -235,7 +236,7 @@ static void value_case(void **state)
 
 	while (strcmp(f->name, c->flag))
 		f++;
-	assert_int_equal(c->ok ? 0 : -EINVAL, flags_set(f, &s, "name", block, err));
+	assert_int_equal(c->ok ? 0 : -EINVAL, flags_set(f, &s, "xderpd", "name", block, err));
 	fclose(err);
 	assert_int_equal(c->ok, !*said);
 	if (c->ok)
@@ -247,7 +248,7 @@ static void value_case(void **state)
 		char *prefix = strndup(c->value, cut);
 
 		err = open_memstream(&said, &n);
-		flags_set(f, &s, "name", prefix, err);
+		flags_set(f, &s, "xderpd", "name", prefix, err);
 		fclose(err);
 		free(said);
 		free(prefix);
@@ -262,7 +263,7 @@ static void help(void **state)
 	FILE *f = open_memstream(&text, &n);
 
 	(void)state;
-	flags_help(table, ARRAY_SIZE(table), f);
+	flags_help(&all, f);
 	fclose(f);
 	assert_non_null(strstr(text, "\nFirst:\n  -s [default]\n      help of s\n"));
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)

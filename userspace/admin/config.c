@@ -73,6 +73,7 @@ static const struct flag table[] = {
 	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay" },
 	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000 },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
+	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made" },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
 	{ "mesh-with", FLAG_REFUSED, 0, "", MESH_DIALLING, .choices = only_empty, .group = "derper's flags that are refused unless they have derper's default:" },
@@ -97,6 +98,8 @@ static const struct flag table[] = {
 	{ "version", FLAG_BOOL, AT(version), "", "print the version and exit", .group = "Others:" },
 	{ "help", FLAG_REFUSED, 0, "", "print this and exit; also -h", .boolean = true },
 };
+
+static const struct flag_table settings = { "xderpd", table, ARRAY_SIZE(table) };
 
 static unsigned int usable_cores(void)
 {
@@ -167,12 +170,10 @@ static void set_defaults(struct config *cfg)
 static int from_environment(struct config *cfg)
 {
 	static const char name[] = "TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH";
+	static const char flag[] = "send-queue-depth";
 	const char *v = getenv(name);
 
-	for (size_t i = 0; v && *v && i < ARRAY_SIZE(table); i++)
-		if (!strcmp(table[i].name, "send-queue-depth"))
-			return flags_set(&table[i], cfg, name, v, stderr);
-	return 0;
+	return v && *v ? flags_set(flags_find(&settings, flag, strlen(flag)), cfg, settings.program, name, v, stderr) : 0;
 }
 
 static bool port_is_443(const char *addr)
@@ -250,12 +251,12 @@ int config_parse(struct config *ret, int argc, char **argv)
 
 	set_defaults(&cfg);
 	err = from_environment(&cfg);
-	switch (flags_parse(table, ARRAY_SIZE(table), &cfg, argc, argv, stderr)) {
+	switch (flags_parse(&settings, &cfg, argc, argv, NULL, stderr)) {
 	case 0:
 		break;
 	case 1:
 		printf("xderpd: a DERP relay. Flags in Go's syntax: -x v, -x=v, --x v; booleans -x or -x=false.\n");
-		flags_help(table, ARRAY_SIZE(table), stdout);
+		flags_help(&settings, stdout);
 		config_done(&cfg);
 		return 1;
 	default:

@@ -14,6 +14,9 @@
 
 enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 
+/* Where tools look for the relay if nothing is said. */
+#define CONFIG_CONTROL_SOCKET	"/run/xderp/xderpd.sock"
+
 struct config {
 	/* derper's flags */
 	const char *addr;		/* -a */
@@ -56,6 +59,8 @@ struct config {
 	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */
 	const char *debug_key_path;	/* TS_DEBUG_KEY_PATH, may be "" */
+
+	const char *control_socket;	/* --control-socket; "": off, NULL: CONFIG_CONTROL_SOCKET if it can be made */
 
 	char *owned[4];			/* strings made here, freed by config_done */
 	unsigned int nowned;

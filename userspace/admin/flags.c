@@ -218,7 +218,7 @@ static void put_allowed(const struct flag *f, FILE *err)
 	}
 }
 
-int flags_set(const struct flag *f, void *settings, const char *name, const char *value, FILE *err)
+int flags_set(const struct flag *f, void *settings, const char *where, const char *name, const char *value, FILE *err)
 {
 	if (f->type == FLAG_REFUSED) {
 		if (!f->choices)
@@ -226,12 +226,12 @@ int flags_set(const struct flag *f, void *settings, const char *name, const char
 		for (int i = 0; f->choices[i]; i++)
 			if (!strcmp(value, f->choices[i]))
 				return 0;
-		fprintf(err, "xderpd: %s=%s is not supported: %s\n", name, value, f->help);
+		fprintf(err, "%s: %s=%s is not supported: %s\n", where, name, value, f->help);
 		return -EINVAL;
 	}
 	if (!store(f, settings, value))
 		return 0;
-	fprintf(err, "xderpd: %s: \"%s\" is wrong; allowed: ", name, value);
+	fprintf(err, "%s: %s: \"%s\" is wrong; allowed: ", where, name, value);
 	put_allowed(f, err);
 	fprintf(err, "\n");
 	return -EINVAL;
@@ -258,10 +258,32 @@ static unsigned int distance(const char *a, size_t n, const char *b)
 	return row[m];
 }
 
+const struct flag *flags_nearest(const struct flag_table *t, const char *name, size_t len)
+{
+	unsigned int best = 4, d;
+	const struct flag *nearest = NULL;
+
+	for (size_t i = 0; i < t->n; i++) {
+		d = distance(name, len, t->flags[i].name);
+		if (d < best && 2 * d <= len) {		/* half of it typed right at least */
+			best = d;
+			nearest = &t->flags[i];
+		}
+	}
+	return nearest;
+}
+
+const struct flag *flags_find(const struct flag_table *t, const char *name, size_t len)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (strlen(t->flags[i].name) == len && !memcmp(t->flags[i].name, name, len))
+			return &t->flags[i];
+	return NULL;
+}
+
 /* A command line under way. */
 struct parse {
-	const struct flag *table;
-	size_t n;
+	const struct flag_table *t;
 	void *settings;
 	int argc, i;		/* i: the argument looked at */
 	char **argv;
@@ -270,33 +292,17 @@ struct parse {
 
 static void unknown(const struct parse *p, const char *name, size_t len)
 {
-	unsigned int best = 4, d;
-	const char *nearest = NULL;
+	const struct flag *nearest = flags_nearest(p->t, name, len);
 
-	for (size_t i = 0; i < p->n; i++) {
-		d = distance(name, len, p->table[i].name);
-		if (d < best && 2 * d <= len) {		/* half of it typed right at least */
-			best = d;
-			nearest = p->table[i].name;
-		}
-	}
-	fprintf(p->err, "xderpd: there is no flag -%.*s", (int)len, name);
+	fprintf(p->err, "%s: there is no flag -%.*s", p->t->program, (int)len, name);
 	if (nearest)
-		fprintf(p->err, "; did you mean -%s?", nearest);
+		fprintf(p->err, "; did you mean -%s?", nearest->name);
 	fprintf(p->err, " (-help lists all)\n");
 }
 
 static bool is_boolean(const struct flag *f)
 {
 	return f->type == FLAG_BOOL || (f->type == FLAG_REFUSED && f->boolean);
-}
-
-static const struct flag *find(const struct parse *p, const char *name, size_t len)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (strlen(p->table[i].name) == len && !memcmp(p->table[i].name, name, len))
-			return &p->table[i];
-	return NULL;
 }
 
 /* "-x" or "--x" without its dashes. */
@@ -310,7 +316,7 @@ static int parse_one(struct parse *p)
 {
 	const char *arg = bare(p->argv[p->i]), *eq = strchr(arg, '='), *value;
 	size_t len = eq ? (size_t)(eq - arg) : strlen(arg);
-	const struct flag *f = find(p, arg, len);
+	const struct flag *f = flags_find(p->t, arg, len);
 	bool more = p->i + 1 < p->argc;
 	char name[80];
 
@@ -328,20 +334,21 @@ static int parse_one(struct parse *p)
 	} else if (more) {
 		value = p->argv[++p->i];
 	} else {
-		fprintf(p->err, "xderpd: %s needs a value\n", name);
+		fprintf(p->err, "%s: %s needs a value\n", p->t->program, name);
 		return -EINVAL;
 	}
-	return flags_set(f, p->settings, name, value, p->err);
+	return flags_set(f, p->settings, p->t->program, name, value, p->err);
 }
 
 /* Arguments that are no flags. last: the last one that was, NULL if there was none. */
 static int refuse_leftovers(struct parse *p, const char *last)
 {
-	const struct flag *f = last ? find(p, bare(last), strlen(bare(last))) : NULL;
+	const struct flag *f = last ? flags_find(p->t, bare(last), strlen(bare(last))) : NULL;
 	int bad = 0;
 
 	for (; p->i < p->argc; p->i++, f = NULL) {
-		fprintf(p->err, "xderpd: \"%s\" is left over: all settings are flags (-help lists them)", p->argv[p->i]);
+		fprintf(p->err, "%s: \"%s\" is left over: all settings are flags (-help lists them)", p->t->program,
+			p->argv[p->i]);
 		if (f && is_boolean(f))
 			fprintf(p->err, "; did you mean -%s=%s?", f->name, p->argv[p->i]);
 		fprintf(p->err, "\n");
@@ -350,9 +357,9 @@ static int refuse_leftovers(struct parse *p, const char *last)
 	return bad;
 }
 
-int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, FILE *err)
+int flags_parse(const struct flag_table *t, void *settings, int argc, char **argv, int *rest, FILE *err)
 {
-	struct parse p = { .table = table, .n = n, .settings = settings, .argc = argc, .i = 1, .argv = argv, .err = err };
+	struct parse p = { .t = t, .settings = settings, .argc = argc, .i = 1, .argv = argv, .err = err };
 	const char *last = NULL;
 	int bad = 0;
 
@@ -367,13 +374,17 @@ int flags_parse(const struct flag *table, size_t n, void *settings, int argc, ch
 		if (parse_one(&p))
 			bad = -EINVAL;
 	}
-	return refuse_leftovers(&p, last) || bad ? -EINVAL : 0;
+	if (rest)
+		*rest = p.i;
+	else if (refuse_leftovers(&p, last))
+		bad = -EINVAL;
+	return bad;
 }
 
-void flags_help(const struct flag *table, size_t n, FILE *out)
+void flags_help(const struct flag_table *t, FILE *out)
 {
-	for (size_t i = 0; i < n; i++) {
-		const struct flag *f = &table[i];
+	for (size_t i = 0; i < t->n; i++) {
+		const struct flag *f = &t->flags[i];
 
 		if (f->group)
 			fprintf(out, "\n%s\n", f->group);

@@ -33,11 +33,20 @@ struct flag {
 	const char *group;		/* a heading in the help starts here */
 };
 
-/* Parse argv into settings. Every fault is a sentence on err. Returns 0, or -EINVAL if there was one;
- * 1: help was asked for. */
-int flags_parse(const struct flag *table, size_t n, void *settings, int argc, char **argv, FILE *err);
-/* One value, as if given on the command line; says what is wrong on err, with name in front. */
-int flags_set(const struct flag *f, void *settings, const char *name, const char *value, FILE *err);
-void flags_help(const struct flag *table, size_t n, FILE *out);
+struct flag_table {
+	const char *program;		/* in front of each sentence */
+	const struct flag *flags;
+	size_t n;
+};
+
+/* Parse argv into settings. Every fault is a sentence on err. rest: where to put the index of the first argument that
+ * is no flag; NULL: there may be none. Returns 0, or -EINVAL if there was a fault; 1: help was asked for. */
+int flags_parse(const struct flag_table *t, void *settings, int argc, char **argv, int *rest, FILE *err);
+/* One value, as if given on the command line; says what is wrong on err, with where and name in front. */
+int flags_set(const struct flag *f, void *settings, const char *where, const char *name, const char *value, FILE *err);
+const struct flag *flags_find(const struct flag_table *t, const char *name, size_t len);
+/* What may have been meant by a name that is not there; NULL: nothing is near. */
+const struct flag *flags_nearest(const struct flag_table *t, const char *name, size_t len);
+void flags_help(const struct flag_table *t, FILE *out);
 
 #endif

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package interop
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ctlRun runs xderpctl, which lies beside the server under test, against its socket.
+func (s *server) ctlRun(t testing.TB, args ...string) (out, errs string, code int) {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(serverPath), "xderpctl")
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no xderpctl beside the server: %v", err)
+	}
+	var stdout, stderr strings.Builder
+	cmd := exec.CommandContext(within(t), path, append([]string{"--socket", s.socket}, args...)...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"Sanitizer", "runtime error:"} {
+		if strings.Contains(stderr.String(), bad) {
+			t.Errorf("xderpctl: %s", stderr.String())
+		}
+	}
+	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
+}
+
+// ctl wants a command to succeed and returns what it said.
+func (s *server) ctl(t testing.TB, args ...string) string {
+	t.Helper()
+	out, errs, code := s.ctlRun(t, args...)
+	if code != 0 {
+		t.Fatalf("xderpctl %v: exit %d: %s", args, code, errs)
+	}
+	return out
+}
+
+// ctlJSON is ctl with --json, decoded.
+func (s *server) ctlJSON(t testing.TB, to any, args ...string) {
+	t.Helper()
+	out := s.ctl(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), to); err != nil {
+		t.Fatalf("xderpctl %v: %v in %s", args, err, out)
+	}
+}
+
+type ctlStatus struct {
+	Version   string
+	Pid       int
+	PublicKey string `json:"public_key"`
+	TLS       bool
+	NotAfter  int64 `json:"certificate_not_after"`
+	Totals    map[string]int64
+	Shards    []map[string]any
+	Features  []struct{ Name, State, Reason string }
+}
+
+func (st *ctlStatus) feature(name string) string {
+	for _, f := range st.Features {
+		if f.Name == name {
+			return f.State
+		}
+	}
+	return "not there"
+}
+
+func TestControlStatus(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{mode: tlsName, control: true})
+	for range 3 {
+		s.client(t)
+	}
+	var st ctlStatus
+	s.ctlJSON(t, &st, "status")
+	if st.Pid != s.cmd.Process.Pid || st.PublicKey != s.pub.String() || !st.TLS || st.Version == "" {
+		t.Errorf("%+v", st)
+	}
+	if left := time.Until(time.Unix(st.NotAfter, 0)); left < 0 || left > 1000*24*time.Hour {
+		t.Errorf("certificate ends in %v", left)
+	}
+	if st.Totals["clients"] != 3 || st.Totals["keys"] != 3 {
+		t.Errorf("totals: %v", st.Totals)
+	}
+	clients := 0.0
+	for _, sh := range st.Shards {
+		clients += sh["clients"].(float64)
+	}
+	if clients != 3 {
+		t.Errorf("shards: %v", st.Shards)
+	}
+	for name, want := range map[string]string{"tls": "on", "control": "on", "mesh": "off", "http": "on", "stun": "on"} {
+		if got := st.feature(name); got != want {
+			t.Errorf("feature %s: %s, want %s", name, got, want)
+		}
+	}
+	for _, want := range []string{s.pub.String(), "3 with 3 keys", "feature", "-mesh-psk-file", "certificate  ends"} {
+		if out := s.ctl(t, "status"); !strings.Contains(out, want) {
+			t.Errorf("status lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestControlUsage(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{control: true})
+	for _, c := range []struct {
+		args []string
+		code int
+		say  string
+	}{
+		{[]string{}, 2, "a command is needed"},
+		{[]string{"sttus"}, 2, `no command "sttus"`},
+		{[]string{"status", "x"}, 2, "used like this: xderpctl status"},
+		{[]string{"--jsn", "status"}, 2, "did you mean -json?"},
+		{[]string{"--socket", "/nonexistent/s", "status"}, 3, "no relay answers at /nonexistent/s"},
+		{[]string{"--socket", strings.Repeat("x", 200), "status"}, 3, "File name too long"},
+	} {
+		_, errs, code := s.ctlRun(t, c.args...)
+		if code != c.code || !strings.Contains(errs, c.say) {
+			t.Errorf("%v: exit %d, want %d; said %q, want %q", c.args, code, c.code, errs, c.say)
+		}
+	}
+	if out := s.ctl(t, "--help"); !strings.Contains(out, "status") || !strings.Contains(out, "Exit status: 0 done") {
+		t.Error(out)
+	}
+}
+
+// ctlAsk sends a line to the control socket and reads its answer up to the end of the stream.
+func (s *server) ctlAsk(t testing.TB, line string) string {
+	t.Helper()
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(c, "%s\n", line)
+	var all strings.Builder
+	if _, err := bufio.NewReader(c).WriteTo(&all); err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+func TestControlBadRequests(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{control: true})
+	for _, c := range []struct{ line, say string }{
+		{"", "not JSON"},
+		{"{", "not JSON"},
+		{`{"command":"status","command":"status"}`, "not JSON"},
+		{strings.Repeat("[", 5000), "not JSON"},
+		{"[]", "not an object with"},
+		{"{}", "not an object with"},
+		{`{"command":1}`, "not an object with"},
+		{`{"command":"nonsense"}`, "has no command"},
+		{strings.Repeat("x", 65536), "too long"},
+	} {
+		var v struct{ Error string }
+		if err := json.Unmarshal([]byte(s.ctlAsk(t, c.line)), &v); err != nil || !strings.Contains(v.Error, c.say) {
+			t.Errorf("%.40q: %q %v, want %q", c.line, v.Error, err, c.say)
+		}
+	}
+	s.ctl(t, "status")
+}
+
+// Of two relays one gets the socket; a relay that was killed leaves one that the next replaces.
+func TestControlSocketOwner(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{control: true, dirty: true})
+	second := newServer(t, opts{})
+	second.socket = s.socket
+	wantNoStart(t, second, "another relay answers at")
+	s.stopped = true
+	s.kill()
+	if _, err := os.Stat(s.socket); err != nil {
+		t.Fatalf("killed, so it could not clean up: %v", err)
+	}
+	third := newServer(t, opts{})
+	third.socket = s.socket
+	if err := third.run(); err != nil {
+		t.Fatalf("%v\n%s", err, third.log)
+	}
+	defer third.finish(t)
+	third.ctl(t, "status")
+	third.stop(t)
+	if _, err := os.Stat(s.socket); err == nil {
+		t.Error("socket still there after SIGTERM")
+	}
+}
+
+func TestControlOtherUser(t *testing.T) {
+	needXderp(t, "control socket")
+	if os.Getuid() != 0 {
+		t.Skip("needs root to become somebody else")
+	}
+	s := start(t, opts{control: true})
+	dir := filepath.Dir(s.socket)
+	os.Chmod(dir, 0755)
+	os.Chmod(s.socket, 0666) // as if somebody had opened it by mistake
+	tool := filepath.Join(dir, "xderpctl")
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(serverPath), "xderpctl"))
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := os.WriteFile(tool, b, 0755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(t), tool, "--socket", s.socket, "status")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(out), "only root and the user") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* xderpctl: asks a running xderpd over its control socket. Exit status: 0 done; 1 the relay refused; 2 wrong usage;
+ * 3 no relay answers. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/config.h"
+#include "admin/flags.h"
+#include "base/util.h"
+#include "ctl/link.h"
+#include "ctl/show.h"
+
+enum { EXIT_REFUSED = 1, EXIT_USAGE, EXIT_NO_RELAY };
+
+#define MAX_ARGS	64
+
+struct options {
+	const char *socket;
+	bool json, version;
+	const char *args[MAX_ARGS];	/* the command and its arguments */
+	unsigned int nargs;
+};
+
+struct command {
+	const char *name, *args, *help;
+	unsigned int min_args, max_args;
+	void (*show)(const json_t *answer);
+};
+
+static const struct flag flags[] = {
+	{ "socket", FLAG_STRING, offsetof(struct options, socket), CONFIG_CONTROL_SOCKET, "the relay's --control-socket" },
+	{ "json", FLAG_BOOL, offsetof(struct options, json), "false", "print the relay's answer as it came: JSON" },
+	{ "version", FLAG_BOOL, offsetof(struct options, version), "", "print the version of xderpctl and exit" },
+	{ "help", FLAG_REFUSED, 0, "", "print this and exit; also -h", .boolean = true },
+};
+static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) };
+
+static const struct command commands[] = {
+	{ "status", "", "version, connections, shards, and what is on and off and why", 0, 0, show_status },
+};
+
+static void help(void)
+{
+	printf("xderpctl [FLAGS] COMMAND [ARGUMENTS]: asks a running xderpd.\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args, commands[i].help);
+	printf("\nFlags, before or after the command:\n");
+	flags_help(&options, stdout);
+	printf("\nExit status: 0 done, 1 the relay refused or found a fault, 2 wrong usage, 3 no relay answers.\n");
+}
+
+/* Flags may stand between the command's words. 0, 1: help was asked for, -EINVAL. */
+static int parse(struct options *o, int argc, char **argv)
+{
+	int rest, err;
+
+	for (int i = 0; ; i += rest) {
+		err = flags_parse(&options, o, argc - i, argv + i, &rest, stderr);
+		if (err || i + rest >= argc)
+			return err;
+		if (o->nargs == MAX_ARGS) {
+			fprintf(stderr, "xderpctl: more than %d arguments\n", MAX_ARGS);
+			return -1;
+		}
+		o->args[o->nargs++] = argv[i + rest];
+	}
+}
+
+static const struct command *find(const struct options *o)
+{
+	const struct command *c = NULL;
+
+	for (size_t i = 0; o->nargs && i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(o->args[0], commands[i].name))
+			c = &commands[i];
+	if (!o->nargs)
+		fprintf(stderr, "xderpctl: a command is needed (--help lists them)\n");
+	else if (!c)
+		fprintf(stderr, "xderpctl: there is no command \"%s\" (--help lists them)\n", o->args[0]);
+	else if (o->nargs - 1 < c->min_args || o->nargs - 1 > c->max_args)
+		fprintf(stderr, "xderpctl: the command is used like this: xderpctl %s %s\n", c->name, c->args);
+	else
+		return c;
+	return NULL;
+}
+
+static int run(const struct options *o, const struct command *c)
+{
+	json_t *request = json_pack("{ss}", "command", c->name), *answer;
+	const char *refused;
+	char err[512];
+	FILE *link = link_ask(o->socket, request, err, sizeof(err));
+
+	json_decref(request);
+	answer = link ? link_next(link, err, sizeof(err)) : NULL;
+	if (!answer) {
+		fprintf(stderr, "xderpctl: %s\n", *err ? err : "the relay closed without an answer");
+		return EXIT_NO_RELAY;
+	}
+	refused = json_string_value(json_object_get(answer, "error"));
+	if (o->json) {
+		json_dumpf(answer, stdout, JSON_INDENT(1));
+		printf("\n");
+	} else if (refused) {
+		fprintf(stderr, "xderpctl: %s\n", refused);
+	} else {
+		c->show(answer);
+	}
+	json_decref(answer);
+	fclose(link);
+	return refused ? EXIT_REFUSED : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .socket = CONFIG_CONTROL_SOCKET };
+	const struct command *c;
+
+	signal(SIGPIPE, SIG_IGN);	/* a relay that refuses us may close before it has read the request */
+	switch (parse(&o, argc, argv)) {
+	case 0:
+		break;
+	case 1:
+		help();
+		return 0;
+	default:
+		return EXIT_USAGE;
+	}
+	if (o.version) {
+		printf("xderpctl %s\n", xderp_version);
+		return 0;
+	}
+	c = find(&o);
+	return c ? run(&o, c) : EXIT_USAGE;
+}

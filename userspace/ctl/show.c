@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ctl/show.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/util.h"
+
+#define MAX_COLUMNS	12
+
+/* A value as it stands in a table. */
+static const char *text(const json_t *v, char *buf, size_t n)
+{
+	if (json_is_string(v))
+		return json_string_value(v);
+	if (json_is_integer(v))
+		snprintf(buf, n, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+	else
+		snprintf(buf, n, "%s", json_is_true(v) ? "yes" : "-");
+	return buf;
+}
+
+static void cell(const struct show_column *c, const char *v, size_t width, bool last)
+{
+	if (last && !c->right)
+		printf("%s\n", v);
+	else
+		printf(c->right ? "%*s%s" : "%-*s%s", (int)width, v, last ? "\n" : "  ");
+}
+
+void show_table(const json_t *rows, const struct show_column *cols, unsigned int n)
+{
+	size_t width[MAX_COLUMNS], i;
+	char buf[32];
+	json_t *row;
+
+	for (unsigned int c = 0; c < n; c++) {
+		width[c] = strlen(cols[c].title);
+		json_array_foreach(rows, i, row)
+			width[c] = max_of(width[c], strlen(text(json_object_get(row, cols[c].key), buf, sizeof(buf))));
+	}
+	for (unsigned int c = 0; c < n; c++)
+		cell(&cols[c], cols[c].title, width[c], c == n - 1);
+	json_array_foreach(rows, i, row)
+		for (unsigned int c = 0; c < n; c++)
+			cell(&cols[c], text(json_object_get(row, cols[c].key), buf, sizeof(buf)), width[c], c == n - 1);
+}
+
+static json_int_t number(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+static const char *string(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static void show_duration(json_int_t s)
+{
+	if (s >= 86400)
+		printf("%" JSON_INTEGER_FORMAT " d %" JSON_INTEGER_FORMAT " h", s / 86400, s % 86400 / 3600);
+	else if (s >= 3600)
+		printf("%" JSON_INTEGER_FORMAT " h %" JSON_INTEGER_FORMAT " min", s / 3600, s % 3600 / 60);
+	else if (s >= 60)
+		printf("%" JSON_INTEGER_FORMAT " min %" JSON_INTEGER_FORMAT " s", s / 60, s % 60);
+	else
+		printf("%" JSON_INTEGER_FORMAT " s", s);
+}
+
+static void show_certificate(json_int_t not_after)
+{
+	time_t t = (time_t)not_after;
+	struct tm tm;
+	char day[32];
+
+	gmtime_r(&t, &tm);
+	strftime(day, sizeof(day), "%Y-%m-%d %H:%M UTC", &tm);
+	printf("certificate  ends %s, ", day);
+	if (t > time(NULL)) {
+		printf("in ");
+		show_duration(t - time(NULL));
+		printf("\n");
+	} else {
+		printf("it is over\n");
+	}
+}
+
+void show_status(const json_t *answer)
+{
+	static const struct show_column shard[] = {
+		{ "shard", "id", true }, { "io", "io" }, { "connections", "connections", true }, { "clients", "clients", true },
+		{ "received", "packets_received", true }, { "sent", "packets_sent", true }, { "queued", "packets_queued", true },
+	};
+	static const struct show_column feature[] = { { "feature", "name" }, { "state", "state" }, { "reason", "reason" } };
+	const json_t *t = json_object_get(answer, "totals");
+
+	printf("xderpd %s, process %" JSON_INTEGER_FORMAT ", up ", string(answer, "version"), number(answer, "pid"));
+	show_duration(number(answer, "uptime_seconds"));
+	printf("\naddress      %s for %s\nkey          %s\n", string(answer, "address"), string(answer, "hostname"),
+	       string(answer, "public_key"));
+	if (json_object_get(answer, "certificate_not_after"))
+		show_certificate(number(answer, "certificate_not_after"));
+	printf("clients      %" JSON_INTEGER_FORMAT " with %" JSON_INTEGER_FORMAT " keys; %" JSON_INTEGER_FORMAT
+	       " have their home here, %" JSON_INTEGER_FORMAT " have the mesh key\n",
+	       number(t, "clients"), number(t, "keys"), number(t, "home"), number(t, "mesh"));
+	printf("packets      %" JSON_INTEGER_FORMAT " received, %" JSON_INTEGER_FORMAT " sent, %" JSON_INTEGER_FORMAT
+	       " dropped, %" JSON_INTEGER_FORMAT " queued\n\n",
+	       number(t, "packets_received"), number(t, "packets_sent"), number(t, "packets_dropped"), number(t, "packets_queued"));
+	show_table(json_object_get(answer, "shards"), shard, ARRAY_SIZE(shard));
+	printf("\n");
+	show_table(json_object_get(answer, "features"), feature, ARRAY_SIZE(feature));
+}

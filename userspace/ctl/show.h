@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Answers for people. */
+#ifndef XDERP_SHOW_H
+#define XDERP_SHOW_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct show_column {
+	const char *title;
+	const char *key;		/* in each row */
+	bool right;			/* numbers */
+};
+
+/* An array of objects as a table, as wide as it must be. n: columns; the last may be as long as it likes. */
+void show_table(const json_t *rows, const struct show_column *cols, unsigned int n);
+
+void show_status(const json_t *answer);
+
+#endif
