@@ -730,6 +730,74 @@ static void test_files(void **state)
 	expect_refusal("a.crt: No such file or directory", -ENOENT);
 }
 
+/* --- our client against our server: whose certificate it takes */
+
+static const struct client_case {
+	const char *name, *host, *server, *san, *root, *says;	/* root: NULL: the server's own certificate */
+} clients[] = {
+	{ "client: name", HOST, HOST, "DNS:" HOST, NULL, NULL },
+	{ "client: wildcard", HOST, HOST, "DNS:*.example.com", NULL, NULL },
+	{ "client: address", "192.0.2.7", "192.0.2.7", "IP:192.0.2.7", NULL, NULL },
+	{ "client: IPv6 address", "2001:db8::1", "2001:db8::1", "IP:2001:db8::1", NULL, NULL },
+	{ "client: other name", "b.example.com", "192.0.2.7", "IP:192.0.2.7", NULL, "ostname mismatch" },
+	{ "client: other address", "192.0.2.8", "192.0.2.7", "IP:192.0.2.7", NULL, "IP address mismatch" },
+	{ "client: unknown root", HOST, HOST, "DNS:" HOST, "/dev/null", "self-signed certificate" },
+};
+
+/* Move what a put into its out to b. Returns what b's handshake says. */
+static int pass_on(struct t_out *from, struct tls *to, struct t_out *out)
+{
+	int r;
+
+	tls_feed(to, from->o.p, from->o.len);
+	r = tls_handshake(to, &out->o);
+	t_out_done(from);
+	return r;
+}
+
+static void test_client(void **state)
+{
+	const struct client_case *k = *state;
+	struct tls_ctx *server = ctx_for(k->server, k->san), *client;
+	struct t_out to_server, to_client;
+	struct tls *c, *s;
+	char err[256], b[4];
+	int rc;
+
+	setenv("SSL_CERT_FILE", k->root ? k->root : w.crt, 1);
+	assert_int_equal(0, tls_ctx_new_client(&client, err, sizeof(err)));
+	c = tls_new_client(client, k->host);
+	s = tls_new(server);
+	assert_non_null(c);
+	t_out_init(&to_server);
+	t_out_init(&to_client);
+	rc = tls_handshake(c, &to_server.o);
+	for (int i = 0; i < 10 && rc == -EAGAIN; i++) {
+		pass_on(&to_server, s, &to_client);
+		rc = pass_on(&to_client, c, &to_server);
+	}
+	if (k->says) {
+		assert_int_equal(-EPROTO, rc);
+		if (!strstr(tls_error(c), k->says))
+			fail_msg("said: %s", tls_error(c));
+		assert_true(to_server.o.len > 0);		/* an alert */
+	} else {
+		assert_int_equal(1, rc);
+		assert_int_equal(1, pass_on(&to_server, s, &to_client));
+		assert_int_equal(0, tls_write(c, (const uint8_t *)"abc", 3, &to_server.o));
+		tls_feed(s, to_server.o.p, to_server.o.len);
+		assert_int_equal(3, tls_read(s, (uint8_t *)b, sizeof(b), &to_client.o));
+		assert_memory_equal("abc", b, 3);
+		assert_string_equal("1.3", tls_version(c));
+	}
+	t_out_done(&to_server);
+	t_out_done(&to_client);
+	tls_free(c);
+	tls_free(s);
+	tls_ctx_free(client);
+	tls_ctx_free(server);
+}
+
 int main(void)
 {
 	static int v12 = TLS1_2_VERSION, v13 = TLS1_3_VERSION;
@@ -762,5 +830,7 @@ int main(void)
 		t[n++] = (struct CMUnitTest){ starts[i].name, test_start, NULL, NULL, (void *)&starts[i] };
 	for (size_t i = 0; i < ARRAY_SIZE(contexts); i++)
 		t[n++] = (struct CMUnitTest){ contexts[i].name, test_context, NULL, NULL, (void *)&contexts[i] };
+	for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+		t[n++] = (struct CMUnitTest){ clients[i].name, test_client, NULL, NULL, (void *)&clients[i] };
 	return _cmocka_run_group_tests("tls", t, n, set_up, tear_down);
 }

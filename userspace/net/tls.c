@@ -341,6 +341,35 @@ fail:
 	return e;
 }
 
+static bool client_settings(SSL_CTX *s)
+{
+	SSL_CTX_set_options(s, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
+	return SSL_CTX_set_default_verify_paths(s) && SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) &&
+	       SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
+	       SSL_CTX_set1_groups_list(s, GROUPS);
+}
+
+int tls_ctx_new_client(struct tls_ctx **ret, char *err, size_t errlen)
+{
+	struct tls_ctx *c = calloc(1, sizeof(*c));
+
+	if (c) {
+		c->shares = 1;
+		c->ssl = SSL_CTX_new(TLS_client_method());
+	}
+	if (!c || !c->ssl || !bio_method() || !client_settings(c->ssl)) {
+		ERR_clear_error();
+		snprintf(err, errlen, "TLS can't start for connections to others: out of memory, or an OpenSSL "
+			 "that is set up without TLS 1.2 and the suites DERP needs");
+		tls_ctx_free(c);
+		return -ENOMEM;
+	}
+	*ret = c;
+	return 0;
+}
+
 void tls_ctx_free(struct tls_ctx *c)
 {
 	if (!c || __atomic_sub_fetch(&c->shares, 1, __ATOMIC_ACQ_REL))
@@ -357,7 +386,7 @@ int64_t tls_ctx_not_after(const struct tls_ctx *c)
 
 /* --- a connection */
 
-struct tls *tls_new(struct tls_ctx *c)
+static struct tls *connection_new(struct tls_ctx *c)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 	BIO *bio;
@@ -380,8 +409,41 @@ struct tls *tls_new(struct tls_ctx *c)
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(t->ssl, bio, bio);
-	SSL_set_accept_state(t->ssl);
 	return t;
+}
+
+struct tls *tls_new(struct tls_ctx *c)
+{
+	struct tls *t = connection_new(c);
+
+	if (t)
+		SSL_set_accept_state(t->ssl);
+	return t;
+}
+
+/* Only subject alternative names count, as in Go; addresses are not sent as a server name (RFC 6066 section 3). */
+static bool expect_name(SSL *ssl, const char *host)
+{
+	X509_VERIFY_PARAM *p = SSL_get0_param(ssl);
+
+	X509_VERIFY_PARAM_set_hostflags(p, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	if (cert_is_ip(host))
+		return X509_VERIFY_PARAM_set1_ip_asc(p, host) == 1;
+	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+struct tls *tls_new_client(struct tls_ctx *c, const char *host)
+{
+	struct tls *t = connection_new(c);
+
+	if (!t)
+		return NULL;
+	SSL_set_connect_state(t->ssl);
+	if (expect_name(t->ssl, host))
+		return t;
+	tls_free(t);
+	ERR_clear_error();
+	return NULL;
 }
 
 void tls_free(struct tls *t)
@@ -427,6 +489,8 @@ static int outcome(struct tls *t, int r)
 	if (e == SSL_ERROR_ZERO_RETURN)
 		return t->ended = 0;
 	why = ERR_reason_error_string(ERR_peek_error());
+	if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
 	if (!*t->error)
 		t->error = why ? why : "broken stream";
 	ERR_clear_error();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS 1.2/1.3 server side over memory, by OpenSSL: never blocks, never touches a socket. A context
+/* TLS 1.2/1.3 over memory, server and client side, by OpenSSL: never blocks, never touches a socket. A context
  * is shared by all shards (OpenSSL counts references); a connection belongs to one shard. */
 #ifndef XDERP_TLS_H
 #define XDERP_TLS_H
@@ -26,6 +26,8 @@ struct tls_opts {
 /* Load, check (key matches, leaf valid for hostname now) and build. On failure returns -errno and a sentence in
  * err naming the file and what is wrong with it. */
 int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_t errlen);
+/* For connections to others: their certificates are checked against the system's roots (SSL_CERT_FILE, SSL_CERT_DIR). */
+int tls_ctx_new_client(struct tls_ctx **ret, char *err, size_t errlen);
 /* Gives up the caller's share: connections keep theirs, so a context can be replaced at any time. */
 void tls_ctx_free(struct tls_ctx *c);
 int64_t tls_ctx_not_after(const struct tls_ctx *c);	/* leaf expiry, Unix seconds */
@@ -39,6 +41,9 @@ struct tls_out {
 };
 
 struct tls *tls_new(struct tls_ctx *c);		/* NULL: out of memory */
+/* The client side, of a context of its own kind; host is what the certificate must be valid for: a name, which is sent too, or
+ * an address. tls_handshake() speaks first; tls_detach() must not be called: servers send tickets. */
+struct tls *tls_new_client(struct tls_ctx *c, const char *host);
 void tls_free(struct tls *t);			/* takes NULL; wipes */
 
 /* Lend n received bytes; they are consumed by the calls below, which copy nothing they do not need.
