@@ -17,6 +17,7 @@
 #define DERP_MAX_FWD_BODY	(2 * DERP_KEY_LEN + DERP_MAX_PACKET)
 #define DERP_MIN_CLIENT_INFO	(DERP_KEY_LEN + DERP_NONCE_LEN)
 #define DERP_MAX_CLIENT_INFO	262144
+#define DERP_MAX_FROM_RELAY	1024	/* what a relay tells one that logged in, packets excepted */
 #define DERP_PING_LEN		8
 #define DERP_MAX_PING		1000
 #define DERP_PEER_PRESENT_LEN	51	/* key, 16-byte address, port, flags */

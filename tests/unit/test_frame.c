@@ -86,6 +86,53 @@ static void head_case(void **state)
 	check_head(c, FRAME_FROM_MESH, c->mesh);
 }
 
+static const struct head_case relay_cases[] = {
+	{ "relay: ServerKey 39",      DERP_SERVER_KEY, 39, -EMSGSIZE },
+	{ "relay: ServerKey 40",      DERP_SERVER_KEY, 40, KNOWN },
+	{ "relay: ServerKey 1024",    DERP_SERVER_KEY, 1024, KNOWN },
+	{ "relay: ServerKey 1025",    DERP_SERVER_KEY, 1025, -EMSGSIZE },
+	{ "relay: ServerInfo 39",     DERP_SERVER_INFO, 39, -EMSGSIZE },
+	{ "relay: ServerInfo 53",     DERP_SERVER_INFO, 53, KNOWN },
+	{ "relay: PeerGone 31",       DERP_PEER_GONE, 31, -EMSGSIZE },
+	{ "relay: PeerGone 33",       DERP_PEER_GONE, 33, KNOWN },
+	{ "relay: PeerPresent 32",    DERP_PEER_PRESENT, 32, KNOWN },
+	{ "relay: PeerPresent 51",    DERP_PEER_PRESENT, 51, KNOWN },
+	{ "relay: PeerPresent 1025",  DERP_PEER_PRESENT, 1025, -EMSGSIZE },
+	{ "relay: Ping 8",            DERP_PING, 8, KNOWN },
+	{ "relay: KeepAlive",         DERP_KEEP_ALIVE, 0, IGNORED },
+	{ "relay: RecvPacket",        DERP_RECV_PACKET, 65568, IGNORED },
+	{ "relay: Restarting",        DERP_RESTARTING, 8, IGNORED },
+	{ "relay: ForwardPacket",     DERP_FORWARD_PACKET, 64, -EPERM },
+	{ "relay: WatchConns",        DERP_WATCH_CONNS, 0, -EPERM },
+};
+
+static void relay_case(void **state)
+{
+	const struct head_case *c = *state;
+
+	check_head(c, FRAME_FROM_RELAY, c->login);
+}
+
+/* A ForwardPacket of ours becomes the RecvPacket that it should on the other relay. */
+static void forward(void **state)
+{
+	struct key src, dst;
+	uint8_t frame[FRAME_FORWARD_LEN + 5], *recv;
+
+	(void)state;
+	memset(src.b, 1, KEY_LEN);
+	memset(dst.b, 2, KEY_LEN);
+	assert_int_equal(FRAME_FORWARD_LEN, frame_forward(frame, &src, &dst, 5));
+	memcpy(frame + FRAME_FORWARD_LEN, "12345", 5);
+	assert_int_equal(DERP_FORWARD_PACKET, frame[0]);
+	assert_int_equal(2 * KEY_LEN + 5, get_be32(frame + 1));
+	assert_memory_equal(dst.b, frame + DERP_HDR_LEN + KEY_LEN, KEY_LEN);
+	recv = frame_forward_to_recv(frame, get_be32(frame + 1));
+	assert_int_equal(DERP_RECV_PACKET, recv[0]);
+	assert_memory_equal(src.b, recv + DERP_HDR_LEN, KEY_LEN);
+	assert_memory_equal("12345", recv + DERP_HDR_LEN + KEY_LEN, 5);
+}
+
 /* Everything the golden rows call client-to-server must pass for its sender. */
 static void golden_heads(void **state)
 {
@@ -222,14 +269,18 @@ int main(void)
 		{ "rewrites in place", rewrites, NULL, NULL, root },
 		{ "builders", builders, NULL, NULL, root },
 		{ "PeerPresent", present, NULL, NULL, root },
+		{ "ForwardPacket", forward, NULL, NULL, NULL },
 	};
-	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(golden)];
+	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(relay_cases) + ARRAY_SIZE(golden)];
 	int failed;
 
 	for (size_t i = 0; i < ARRAY_SIZE(head_cases); i++)
 		t[i] = (struct CMUnitTest){ head_cases[i].name, head_case, NULL, NULL,
 					    (void *)&head_cases[i] };
-	memcpy(t + ARRAY_SIZE(head_cases), golden, sizeof(golden));
+	for (size_t i = 0; i < ARRAY_SIZE(relay_cases); i++)
+		t[ARRAY_SIZE(head_cases) + i] = (struct CMUnitTest){ relay_cases[i].name, relay_case, NULL, NULL,
+								     (void *)&relay_cases[i] };
+	memcpy(t + ARRAY_SIZE(head_cases) + ARRAY_SIZE(relay_cases), golden, sizeof(golden));
 	failed = cmocka_run_group_tests(t, NULL, NULL);
 	json_decref(root);
 	return failed;

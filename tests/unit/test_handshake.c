@@ -338,6 +338,32 @@ static void nesting(void **state)
 	assert_int_equal(LOGIN_OK, client_info_parse(&ci, json, strlen(json)));
 }
 
+/* What we send as a mesh client opens as such; what a server answers opens for us and for nobody else. */
+static void mesh_client(void **state)
+{
+	struct key server_pub, other_priv, mesh;
+	uint8_t frame[CLIENT_INFO_MESH_LEN], info[SERVER_INFO_LEN];
+	struct client_info ci;
+	struct frame_head h;
+
+	(void)state;
+	handshake_public_key(&server_pub, &server_priv);
+	memset(other_priv.b, 0x5a, KEY_LEN);
+	memset(mesh.b, 0xab, KEY_LEN);
+	assert_int_equal(0, client_info_seal_mesh(frame, &client_pub, &client_priv, &server_pub, &mesh));
+	assert_int_equal(1, frame_head(&h, frame, sizeof(frame), FRAME_FROM_LOGIN));
+	assert_int_equal(sizeof(frame), DERP_HDR_LEN + h.len);
+	assert_int_equal(LOGIN_OK, client_info_open(&ci, frame + DERP_HDR_LEN, h.len, &server_priv));
+	assert_true(ci.has_mesh_key && key_equal(&ci.mesh_key, &mesh) && key_equal(&ci.key, &client_pub));
+	assert_int_equal(2, ci.version);
+
+	assert_int_equal(0, server_info_seal(info, &client_pub, &server_priv));
+	assert_true(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN, &server_pub, &client_priv));
+	assert_false(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN, &server_pub, &other_priv));
+	assert_false(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN - 1, &server_pub, &client_priv));
+	assert_false(server_info_opens(info + DERP_HDR_LEN, 10, &server_pub, &client_priv));
+}
+
 int main(void)
 {
 	json_t *root = t_load_vectors(), *infos = json_object_get(root, "client_info");
@@ -350,6 +376,7 @@ int main(void)
 		{ "public keys", public_keys, NULL, NULL, root },
 		{ "refusals have names", refusals_have_names, NULL, NULL, NULL },
 		{ "nesting", nesting, NULL, NULL, NULL },
+		{ "mesh client", mesh_client, NULL, NULL, NULL },
 	};
 	struct CMUnitTest t[24 + ARRAY_SIZE(json_cases) + ARRAY_SIZE(fixed)];
 	size_t n = 0, i;

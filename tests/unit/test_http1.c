@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <ctype.h>
+#include <errno.h>
 
 #include "base/util.h"
 #include "lib/unit.h"
@@ -360,6 +361,63 @@ static void chunked_limit(void **state)
 	}
 }
 
+/* Answers of others: status and body, or why not. ended: what they are worth when the stream is over then. */
+static const struct response_case {
+	const char *name, *raw;
+	int status;		/* or what http1_parse_response answers, below 100 */
+	const char *body;	/* NULL: none yet */
+	int ended;		/* http1_response_body at the end of the stream, if body is NULL */
+} response_cases[] = {
+	{ "length",            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd", 200, "abc" },
+	{ "no reason",         "HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n", 404, "" },
+	{ "length, short",     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", 200, NULL, -EPROTO },
+	{ "until the end",     "HTTP/1.0 200 OK\r\n\r\nabc", 200, NULL, 1 },
+	{ "chunks",            "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nabc\r\n1;x=y\r\nd\r\n0\r\nT: x\r\n\r\n", 200, "abcd" },
+	{ "chunks win",        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 200, "ab" },
+	{ "chunks, short",     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 200, NULL, -EPROTO },
+	{ "upgrade",           "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n\x01", 101, NULL, 1 },
+	{ "head, short",       "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", 0 },
+	{ "not HTTP",          "SSH-2.0-x\r\n\r\n", -EPROTO },
+	{ "HTTP/2",            "HTTP/2.0 200 OK\r\n\r\n", -EPROTO },
+	{ "status of letters", "HTTP/1.1 2x0 OK\r\n\r\n", -EPROTO },
+	{ "long status",       "HTTP/1.1 2000 OK\r\n\r\n", -EPROTO },
+	{ "bad length",        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", -EPROTO },
+	{ "bad header",        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", -EPROTO },
+	{ "unknown coding",    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", -EPROTO },
+};
+
+static void response_case(void **state)
+{
+	const struct response_case *c = *state;
+	struct http1_response r;
+	struct t_bytes b;
+	struct view body;
+	size_t all = strlen(c->raw);
+	bool whole;
+	int got = 0;
+
+	/* Every prefix, in a block of exactly its size. */
+	for (size_t n = 0; n <= all; n++) {
+		b = t_copy(c->raw, n);
+		got = http1_parse_response(&r, b.p, n);
+		whole = got == 1 && http1_response_body(&body, &r, b.p, n, false) == 1;
+		if (whole) {
+			assert_non_null(c->body);
+			assert_int_equal(strlen(c->body), body.n);
+			assert_memory_equal(c->body, body.p, body.n);
+		}
+		if (n == all && got == 1) {
+			assert_int_equal(c->body != NULL, whole);
+			if (!whole)
+				assert_int_equal(c->ended, http1_response_body(&body, &r, b.p, n, true));
+		}
+		free(b.p);
+	}
+	if (c->status >= 100)
+		assert_int_equal(c->status, r.status);
+	assert_int_equal(c->status >= 100 ? 1 : c->status, got);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest fixed[] = {
@@ -370,7 +428,8 @@ int main(void)
 		cmocka_unit_test(lookups),
 		cmocka_unit_test(chunked_limit),
 	};
-	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(chunked_cases) + ARRAY_SIZE(fixed)];
+	struct CMUnitTest t[ARRAY_SIZE(head_cases) + ARRAY_SIZE(chunked_cases) + ARRAY_SIZE(response_cases) +
+			    ARRAY_SIZE(fixed)];
 	size_t n = 0, i;
 
 	for (i = 0; i < ARRAY_SIZE(head_cases); i++)
@@ -379,6 +438,9 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(chunked_cases); i++)
 		t[n++] = (struct CMUnitTest){ chunked_cases[i].name, chunked_case, NULL, NULL,
 					      (void *)&chunked_cases[i] };
+	for (i = 0; i < ARRAY_SIZE(response_cases); i++)
+		t[n++] = (struct CMUnitTest){ response_cases[i].name, response_case, NULL, NULL,
+					      (void *)&response_cases[i] };
 	memcpy(t + n, fixed, sizeof(fixed));
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

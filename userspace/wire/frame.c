@@ -19,7 +19,12 @@ static const struct frame_rule {
 	[DERP_FORWARD_PACKET] = { 2 * DERP_KEY_LEN, DERP_MAX_FWD_BODY, FRAME_FROM_MESH },
 	[DERP_WATCH_CONNS]    = { 0, 0, FRAME_FROM_MESH },
 	[DERP_CLOSE_PEER]     = { DERP_KEY_LEN, DERP_KEY_LEN, FRAME_FROM_MESH },
-	[DERP_PING]           = { DERP_PING_LEN, DERP_MAX_PING, FROM_PEER },
+	[DERP_PING]           = { DERP_PING_LEN, DERP_MAX_PING, FROM_PEER | FRAME_FROM_RELAY },
+	/* A relay of another version may say more; older ones say less of a peer. */
+	[DERP_SERVER_KEY]     = { DERP_MAGIC_LEN + DERP_KEY_LEN, DERP_MAX_FROM_RELAY, FRAME_FROM_RELAY },
+	[DERP_SERVER_INFO]    = { DERP_NONCE_LEN + DERP_BOX_MAC_LEN, DERP_MAX_FROM_RELAY, FRAME_FROM_RELAY },
+	[DERP_PEER_GONE]      = { DERP_KEY_LEN, DERP_MAX_FROM_RELAY, FRAME_FROM_RELAY },
+	[DERP_PEER_PRESENT]   = { DERP_KEY_LEN, DERP_MAX_FROM_RELAY, FRAME_FROM_RELAY },
 };
 
 int frame_head(struct frame_head *ret, const uint8_t *buf, size_t n, enum frame_sender who)
@@ -102,6 +107,20 @@ size_t frame_pong(uint8_t out[static FRAME_PONG_LEN], const uint8_t data[static 
 	frame_put_head(out, DERP_PONG, DERP_PING_LEN);
 	memcpy(out + DERP_HDR_LEN, data, DERP_PING_LEN);
 	return FRAME_PONG_LEN;
+}
+
+size_t frame_forward(uint8_t out[static FRAME_FORWARD_LEN], const struct key *src, const struct key *dst, uint32_t n)
+{
+	frame_put_head(out, DERP_FORWARD_PACKET, 2 * KEY_LEN + n);
+	memcpy(out + DERP_HDR_LEN, src->b, KEY_LEN);
+	memcpy(out + DERP_HDR_LEN + KEY_LEN, dst->b, KEY_LEN);
+	return FRAME_FORWARD_LEN;
+}
+
+size_t frame_watch_conns(uint8_t out[static DERP_HDR_LEN])
+{
+	frame_put_head(out, DERP_WATCH_CONNS, 0);
+	return DERP_HDR_LEN;
 }
 
 size_t frame_keep_alive(uint8_t out[static FRAME_KEEP_ALIVE_LEN])

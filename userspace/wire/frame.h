@@ -16,6 +16,7 @@ enum frame_sender {
 	FRAME_FROM_LOGIN  = 1U << 0,	/* before ClientInfo was accepted */
 	FRAME_FROM_CLIENT = 1U << 1,
 	FRAME_FROM_MESH   = 1U << 2,
+	FRAME_FROM_RELAY  = 1U << 3,	/* another relay that we logged in to */
 };
 
 struct frame_head {
@@ -26,7 +27,7 @@ struct frame_head {
 
 /* Read the head of the next frame in buf[0..n); its body need not be there yet. Returns 1; 0 if n
  * is too small; -EPERM if this sender may not send this type (a client using a mesh frame, anything but
- * ClientInfo before login); -EMSGSIZE if the length is outside the table. Unknown types after login,
+ * ClientInfo before login, what is for a relay from one); -EMSGSIZE if the length is outside the table. Unknown types after login,
  * and those the server ignores (Pong, KeepAlive, a second ClientInfo ...), are not errors: known=false. */
 int frame_head(struct frame_head *ret, const uint8_t *buf, size_t n, enum frame_sender who);
 
@@ -61,6 +62,10 @@ size_t frame_server_key(uint8_t out[static FRAME_SERVER_KEY_LEN], const struct k
 size_t frame_peer_gone(uint8_t out[static FRAME_PEER_GONE_LEN], const struct key *peer, uint8_t reason);
 size_t frame_peer_present(uint8_t out[static FRAME_PEER_PRESENT_LEN], const struct frame_present *p);
 size_t frame_pong(uint8_t out[static FRAME_PONG_LEN], const uint8_t data[static DERP_PING_LEN]);
+/* A ForwardPacket frame without its payload of n bytes. */
+#define FRAME_FORWARD_LEN	(DERP_HDR_LEN + 2 * DERP_KEY_LEN)
+size_t frame_forward(uint8_t out[static FRAME_FORWARD_LEN], const struct key *src, const struct key *dst, uint32_t n);
+size_t frame_watch_conns(uint8_t out[static DERP_HDR_LEN]);
 size_t frame_keep_alive(uint8_t out[static FRAME_KEEP_ALIVE_LEN]);
 size_t frame_restarting(uint8_t out[static FRAME_RESTARTING_LEN], uint32_t reconnect_in_ms, uint32_t try_for_ms);
 

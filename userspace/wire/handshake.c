@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/util.h"
@@ -93,6 +94,33 @@ int server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *clie
 
 	randombytes_buf(nonce, sizeof(nonce));
 	return server_info_seal_nonce(out, client, server_priv, nonce);
+}
+
+int client_info_seal_mesh(uint8_t out[static CLIENT_INFO_MESH_LEN], const struct key *client_pub,
+			  const struct key *client_priv, const struct key *server, const struct key *mesh_key)
+{
+	uint8_t *nonce = out + DERP_HDR_LEN + KEY_LEN, *box = nonce + DERP_NONCE_LEN;
+	char hex[KEY_HEX_LEN + 1], json[sizeof("{\"meshKey\":\"\",\"version\":2}") + KEY_HEX_LEN];
+	int n, err;
+
+	key_to_hex(hex, mesh_key);
+	n = snprintf(json, sizeof(json), "{\"meshKey\":\"%s\",\"version\":2}", hex);
+	frame_put_head(out, DERP_CLIENT_INFO, CLIENT_INFO_MESH_LEN - DERP_HDR_LEN);
+	memcpy(out + DERP_HDR_LEN, client_pub->b, KEY_LEN);
+	randombytes_buf(nonce, DERP_NONCE_LEN);
+	err = crypto_box_easy(box, (const uint8_t *)json, (unsigned long long)n, nonce, server->b, client_priv->b);
+	sodium_memzero(hex, sizeof(hex));
+	sodium_memzero(json, sizeof(json));
+	return err ? -EINVAL : 0;
+}
+
+bool server_info_opens(const uint8_t *body, size_t n, const struct key *server, const struct key *client_priv)
+{
+	uint8_t text[512];
+
+	if (n < DERP_NONCE_LEN + DERP_BOX_MAC_LEN || n > DERP_NONCE_LEN + DERP_BOX_MAC_LEN + sizeof(text))
+		return false;
+	return !crypto_box_open_easy(text, body + DERP_NONCE_LEN, n - DERP_NONCE_LEN, body, server->b, client_priv->b);
 }
 
 void handshake_public_key(struct key *ret, const struct key *priv)

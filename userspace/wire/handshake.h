@@ -46,6 +46,16 @@ int server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *clie
 int server_info_seal_nonce(uint8_t out[static SERVER_INFO_LEN], const struct key *client,
 			   const struct key *server_priv, const uint8_t nonce[static DERP_NONCE_LEN]);
 
+/* --- the other side, for a relay that logs in to another (the mesh) */
+
+/* A whole ClientInfo frame: version 2 and the mesh key, sealed for server with a random nonce. */
+#define CLIENT_INFO_MESH_LEN (DERP_HDR_LEN + KEY_LEN + DERP_NONCE_LEN + DERP_BOX_MAC_LEN + \
+			      sizeof("{\"meshKey\":\"\",\"version\":2}") - 1 + KEY_HEX_LEN)
+int client_info_seal_mesh(uint8_t out[static CLIENT_INFO_MESH_LEN], const struct key *client_pub,
+			  const struct key *client_priv, const struct key *server, const struct key *mesh_key);
+/* body: of a ServerInfo frame. True if it is from that server and for us: what the box says has no use here. */
+bool server_info_opens(const uint8_t *body, size_t n, const struct key *server, const struct key *client_priv);
+
 /* Public from private (Curve25519 base point). */
 void handshake_public_key(struct key *ret, const struct key *priv);
 

@@ -3,6 +3,7 @@
  * Deliberately stricter: folded lines are refused (RFC 9112 section 5.2), the head is 64 KiB at most. */
 #include "wire/http1.h"
 
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -451,4 +452,94 @@ int http1_skip_chunked(struct http1_chunked *c, const uint8_t *p, size_t n, size
 	}
 	*used = n;
 	return 0;
+}
+
+/* --- responses, for the few things we ask others */
+
+static int parse_status_line(struct http1_response *r, struct view line)
+{
+	if (line.n < 12 || memcmp(line.p, "HTTP/1.", 7) != 0 || line.p[8] != ' ' ||
+	    !all_of((struct view){ line.p + 9, 3 }, DIGIT) || (line.n > 12 && line.p[12] != ' '))
+		return -EPROTO;
+	r->status = 100 * (line.p[9] - '0') + 10 * (line.p[10] - '0') + line.p[11] - '0';
+	return 0;
+}
+
+/* RFC 9112 section 6.3: a coding wins over a length; neither means until the end. */
+static int parse_response_header(struct http1_response *r, struct view line)
+{
+	struct view name;
+
+	if (!cut(&name, &line, ':') || !name.n || !all_of(name, TOKEN))
+		return -EPROTO;
+	line = trim(line);
+	if (view_equal_nocase(name, "Transfer-Encoding")) {
+		r->chunked = true;
+		return view_equal_nocase(line, "chunked") ? 0 : -EPROTO;
+	}
+	if (view_equal_nocase(name, "Content-Length") && !parse_length(line, &r->content_length))
+		return -EPROTO;
+	return 0;
+}
+
+int http1_parse_response(struct http1_response *ret, const uint8_t *buf, size_t n)
+{
+	struct view rest, line;
+	size_t scanned = 0;
+	int err;
+
+	*ret = (struct http1_response){ .content_length = -1, .head_len = find_end(buf, n, &scanned) };
+	if (!ret->head_len)
+		return 0;
+	rest = (struct view){ buf, ret->head_len };
+	err = parse_status_line(ret, next_line(&rest));
+	while (!err && (line = next_line(&rest)).n)
+		err = parse_response_header(ret, line);
+	return err ? err : 1;
+}
+
+/* A whole chunked body, known to be sound, moves together. */
+static size_t join_chunks(uint8_t *p, size_t n)
+{
+	struct http1_chunked c = { 0 };
+	size_t out = 0, k;
+
+	for (size_t i = 0; i < n; ) {
+		if (c.state != CHUNK_DATA) {
+			chunk_byte(&c, p[i++]);
+			continue;
+		}
+		k = (size_t)c.left;
+		memmove(p + out, p + i, k);
+		out += k;
+		i += k;
+		c.left = 0;
+		c.state = CHUNK_END;
+	}
+	return out;
+}
+
+int http1_response_body(struct view *ret, const struct http1_response *r, uint8_t *buf, size_t n, bool ended)
+{
+	uint8_t *body = buf + r->head_len;
+	size_t have = n - r->head_len, used;
+	struct http1_chunked c = { 0 };
+	int err;
+
+	if (r->chunked) {
+		err = http1_skip_chunked(&c, body, have, &used);
+		if (err < 0 || (!err && ended))
+			return -EPROTO;
+		if (!err)
+			return 0;
+		have = join_chunks(body, used);
+	} else if (r->content_length >= 0) {
+		if (have < (uint64_t)r->content_length)
+			return ended ? -EPROTO : 0;
+		have = (size_t)r->content_length;
+	} else if (!ended) {
+		return 0;
+	}
+	*ret = (struct view){ body, have };
+	return 1;
 }

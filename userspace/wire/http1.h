@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* HTTP/1.x request heads, as Go's net/http reads them where a client could tell. Pure: views into
+/* HTTP/1.x: request heads, as Go's net/http reads them where a client could tell. Pure: views into
  * the caller's buffer. RFC 9112; docs/protocol.md section 3. */
 #ifndef XDERP_HTTP1_H
 #define XDERP_HTTP1_H
@@ -50,6 +50,20 @@ struct view http1_header(const struct http1_request *r, const char *name);
 
 /* Does the comma-separated header hold this token (any case)? */
 bool http1_has_token(const struct http1_request *r, const char *name, const char *token);
+
+/* What another server answered. */
+struct http1_response {
+	int status;
+	size_t head_len;
+	bool chunked;
+	int64_t content_length;		/* -1: until the end of the stream */
+};
+
+/* 1; 0: the head is not all there (the caller bounds n); -EPROTO: no HTTP/1.x response. */
+int http1_parse_response(struct http1_response *ret, const uint8_t *buf, size_t n);
+/* The body behind that head, chunks joined in place once they are all there; ended: the stream is over. 1: buf is not to be
+ * parsed again; 0: more to come; -EPROTO. */
+int http1_response_body(struct view *ret, const struct http1_response *r, uint8_t *buf, size_t n, bool ended);
 
 bool view_equal(struct view v, const char *s);
 bool view_equal_nocase(struct view v, const char *s);
