@@ -396,6 +396,38 @@ static void peer_close_is_last(void)
 	close(s[0]);
 }
 
+/* What it does not ask for stays in the socket, for somebody else to read. */
+static void receive_once(void)
+{
+	struct box *b = open_box();
+	char rest[16];
+	int s[2];
+
+	pair(s);
+	io_recv_once(b->io, s[0], 5, tag(9));
+	assert_int_equal(write(s[1], "onceagainrest", 13), 13);
+	turn_until(b, 1);
+	is_event(&b->ev[0], IO_RECV, 9, 5, true);
+	assert_memory_equal(b->ev[0].buf->data, "oncea", 5);
+	turn_quiet(b);
+	io_recv_once(b->io, s[0], 4, tag(9));
+	turn_until(b, 2);
+	is_event(&b->ev[1], IO_RECV, 9, 4, true);
+	assert_memory_equal(b->ev[1].buf->data, "gain", 4);
+	turn_quiet(b);
+	assert_int_equal(read(s[0], rest, sizeof(rest)), 4);
+	assert_memory_equal(rest, "rest", 4);
+	/* Many again, as if nothing had been. */
+	io_recv(b->io, s[0], tag(9));
+	assert_int_equal(write(s[1], "on", 2), 2);
+	turn_until(b, 3);
+	is_event(&b->ev[2], IO_RECV, 9, 2, false);
+	drop_bufs(b, 0);
+	close_box(b);
+	close(s[0]);
+	close(s[1]);
+}
+
 static void reset_is_last(void)
 {
 	const struct linger abort_it = { .l_onoff = 1 };
@@ -919,6 +951,7 @@ static const struct io_case {
 	{ "echo keeps bytes", echo_keeps_bytes },
 	{ "full socket, then writable", full_socket_then_writable },
 	{ "peer close is last", peer_close_is_last },
+	{ "receive once", receive_once },
 	{ "reset is last", reset_is_last },
 	{ "bad descriptor", bad_descriptor },
 	{ "cancel ends each once", cancel_ends_each_once },

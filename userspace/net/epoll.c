@@ -25,6 +25,7 @@ static const enum io_op lasting[] = { IO_ACCEPT, IO_RECV, IO_WRITABLE, IO_READAB
 struct fd_state {
 	uint32_t armed;			/* bit per enum io_op */
 	uint32_t serial;		/* of the life of this descriptor number: stale events differ */
+	uint32_t recv_max;		/* bytes of the one receive that was asked for; 0: many */
 	struct io_tag tags[IO_OP_NR];
 };
 
@@ -141,6 +142,13 @@ static void epoll_arm(struct io *io, enum io_op op, int fd, const struct msghdr 
 		defer(e, op, tag, err);
 }
 
+static void epoll_recv(struct io *io, int fd, size_t max, struct io_tag tag)
+{
+	if (fd >= 0)
+		state_of(epoll_of(io), fd)->recv_max = (uint32_t)max;
+	epoll_arm(io, IO_RECV, fd, NULL, tag);
+}
+
 static void epoll_cancel(struct io *io, int fd)
 {
 	struct epoll *e = epoll_of(io);
@@ -181,6 +189,7 @@ static void do_recv(struct epoll *e, struct round *r, int fd)
 {
 	struct io_event ev = { .op = IO_RECV };
 	struct rbuf *b = rbuf_take(&e->io.rbufs);
+	uint32_t max = e->fds[fd].recv_max;
 	ssize_t n;
 
 	if (!b) {
@@ -190,9 +199,9 @@ static void do_recv(struct epoll *e, struct round *r, int fd)
 		emit(e, r, fd, ev);
 		return;
 	}
-	n = recv(fd, b->data, RBUF_SIZE, MSG_DONTWAIT);
+	n = recv(fd, b->data, max ? max : RBUF_SIZE, MSG_DONTWAIT);
 	ev.res = n == -1 ? -errno : (int)n;
-	ev.last = n <= 0;
+	ev.last = n <= 0 || max;
 	if (n > 0)
 		ev.buf = rbuf_ref(b);
 	else
@@ -327,6 +336,7 @@ static const struct io_engine_ops epoll_ops = {
 	.name = "epoll",
 	.close = epoll_close,
 	.arm = epoll_arm,
+	.recv = epoll_recv,
 	.cancel = epoll_cancel,
 	.recv_stop = epoll_recv_stop,
 	.turn = epoll_turn,

@@ -86,7 +86,13 @@ void io_accept(struct io *io, int fd, struct io_tag tag)
 
 void io_recv(struct io *io, int fd, struct io_tag tag)
 {
-	io->ops->arm(io, IO_RECV, fd, NULL, tag);
+	io->ops->recv(io, fd, 0, tag);
+}
+
+void io_recv_once(struct io *io, int fd, size_t max, struct io_tag tag)
+{
+	assert(max > 0 && max <= RBUF_SIZE);
+	io->ops->recv(io, fd, max, tag);
 }
 
 void io_readable(struct io *io, int fd, struct io_tag tag)

@@ -9,6 +9,7 @@
 #define XDERP_IO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,7 @@
 
 enum io_op {
 	IO_ACCEPT,	/* many events: res = a connected, non-blocking, close-on-exec socket or -errno */
-	IO_RECV,	/* many: res = bytes in buf, 0 end of stream, -errno; -ENOBUFS: pool empty, arm again later */
+	IO_RECV,	/* many, or one: res = bytes in buf, 0 end of stream, -errno; -ENOBUFS: pool empty, arm again later */
 	IO_SEND,	/* one: res = bytes the kernel took (may be short), -EAGAIN, -errno */
 	IO_WRITABLE,	/* one: res = poll events */
 	IO_READABLE,	/* many: res = poll events (used for UDP sockets) */
@@ -59,6 +60,8 @@ uint64_t io_rbufs_starved(const struct io *io);		/* times a receive found no buf
 
 void io_accept(struct io *io, int fd, struct io_tag tag);
 void io_recv(struct io *io, int fd, struct io_tag tag);
+/* One IO_RECV event of at most max bytes (1 to RBUF_SIZE): what comes behind them stays in the socket. */
+void io_recv_once(struct io *io, int fd, size_t max, struct io_tag tag);
 void io_readable(struct io *io, int fd, struct io_tag tag);
 /* msg, its iovec and the bytes must stay valid until the event. Never waits for space (MSG_DONTWAIT). */
 void io_send(struct io *io, int fd, const struct msghdr *msg, struct io_tag tag);

@@ -34,6 +34,8 @@ struct io_engine_ops {
 	/* msg: IO_SEND only. */
 	void (*arm)(struct io *io, enum io_op op, int fd, const struct msghdr *msg,
 		    struct io_tag tag);
+	/* IO_RECV; max 0: many events, else one of at most so many bytes. */
+	void (*recv)(struct io *io, int fd, size_t max, struct io_tag tag);
 	void (*cancel)(struct io *io, int fd);
 	void (*recv_stop)(struct io *io, int fd, struct io_tag tag);
 	int (*turn)(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,

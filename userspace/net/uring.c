@@ -126,11 +126,6 @@ static void uring_arm(struct io *io, enum io_op op, int fd, const struct msghdr 
 	case IO_ACCEPT:
 		io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		break;
-	case IO_RECV:
-		io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
-		sqe->flags |= IOSQE_BUFFER_SELECT;
-		sqe->buf_group = BUF_GROUP;
-		break;
 	case IO_SEND:
 		io_uring_prep_sendmsg(sqe, fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
@@ -144,6 +139,19 @@ static void uring_arm(struct io *io, enum io_op op, int fd, const struct msghdr 
 		assert(!"no such operation");
 	}
 	sqe->user_data = user_data(op, tag);
+}
+
+static void uring_recv(struct io *io, int fd, size_t max, struct io_tag tag)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
+
+	if (max)
+		io_uring_prep_recv(sqe, fd, NULL, max, 0);
+	else
+		io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = BUF_GROUP;
+	sqe->user_data = user_data(IO_RECV, tag);
 }
 
 /* At once, because the caller may close fd next, and what is armed holds the file open. */
@@ -406,6 +414,7 @@ static const struct io_engine_ops uring_ops = {
 	.name = "io_uring",
 	.close = uring_close,
 	.arm = uring_arm,
+	.recv = uring_recv,
 	.cancel = uring_cancel,
 	.recv_stop = uring_recv_stop,
 	.turn = uring_turn,
