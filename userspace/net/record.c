@@ -10,8 +10,6 @@
 
 #include "base/util.h"
 
-enum content { CHANGE_CIPHER_SPEC = 20, ALERT = 21, HANDSHAKE = 22, DATA = 23 };
-
 #define KEY_UPDATE	24
 #define KEY_UPDATE_LEN	5	/* type, u24 length of 1, "and you?" */
 #define ALERT_LEN	2
@@ -43,40 +41,46 @@ static int expand(enum aead_suite suite, uint8_t *ret, size_t n, const uint8_t *
 	return 0;
 }
 
-static int dir_start(struct record_dir *d, enum aead_suite suite)
+int record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret)
+{
+	return expand(k->suite, ret, aead_key_len(k->suite), d->secret, "key");
+}
+
+static int dir_start(const struct record_keys *k, struct record_dir *d)
 {
 	uint8_t key[AEAD_KEY_MAX];
-	int err = expand(suite, key, aead_key_len(suite), d->secret, "key");
+	int err = expand(k->suite, d->iv, sizeof(d->iv), d->secret, "iv");
 
-	if (!err)
-		err = expand(suite, d->iv, sizeof(d->iv), d->secret, "iv");
+	d->seq = 0;
+	if (err || !d->key)
+		return err;
+	err = record_dir_key(k, d, key);
 	if (!err)
 		err = aead_key_set(d->key, key);
 	OPENSSL_cleanse(key, sizeof(key));
-	d->seq = 0;
 	return err;
 }
 
-static int dir_next(struct record_dir *d, enum aead_suite suite)
+int record_dir_next(const struct record_keys *k, struct record_dir *d)
 {
 	uint8_t next[RECORD_SECRET_MAX];
-	int err = expand(suite, next, secret_len(suite), d->secret, "traffic upd");
+	int err = expand(k->suite, next, secret_len(k->suite), d->secret, "traffic upd");
 
 	if (err)
 		return err;
-	memcpy(d->secret, next, secret_len(suite));
+	memcpy(d->secret, next, secret_len(k->suite));
 	OPENSSL_cleanse(next, sizeof(next));
-	return dir_start(d, suite);
+	return dir_start(k, d);
 }
 
-static int dir_init(struct record_dir *d, enum aead_suite suite, enum aead_engine engine, const uint8_t *secret)
+static int dir_init(const struct record_keys *k, struct record_dir *d, enum aead_engine engine, const uint8_t *secret)
 {
-	int err = aead_key_new(&d->key, suite, engine);
+	int err = aead_key_new(&d->key, k->suite, engine);
 
 	if (err)
 		return err;
-	memcpy(d->secret, secret, secret_len(suite));
-	return dir_start(d, suite);
+	memcpy(d->secret, secret, secret_len(k->suite));
+	return dir_start(k, d);
 }
 
 int record_keys_init(struct record_keys *k, enum aead_suite suite, enum aead_engine engine,
@@ -85,9 +89,9 @@ int record_keys_init(struct record_keys *k, enum aead_suite suite, enum aead_eng
 	int err;
 
 	*k = (struct record_keys){ .suite = suite, .rekey_after = REKEY_AFTER };
-	err = dir_init(&k->rd, suite, engine, rd_secret);
+	err = dir_init(k, &k->rd, engine, rd_secret);
 	if (!err)
-		err = dir_init(&k->wr, suite, engine, wr_secret);
+		err = dir_init(k, &k->wr, engine, wr_secret);
 	if (err)
 		record_keys_done(k);
 	return err;
@@ -98,6 +102,20 @@ void record_keys_done(struct record_keys *k)
 	aead_key_free(k->rd.key);
 	aead_key_free(k->wr.key);
 	OPENSSL_cleanse(k, sizeof(*k));
+}
+
+void record_keys_hand_over(struct record_keys *k, bool can_update)
+{
+	struct record_dir *const dirs[] = { &k->rd, &k->wr };
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		aead_key_free(dirs[i]->key);
+		dirs[i]->key = NULL;
+		OPENSSL_cleanse(dirs[i]->iv, sizeof(dirs[i]->iv));
+		if (!can_update)
+			OPENSSL_cleanse(dirs[i]->secret, sizeof(dirs[i]->secret));
+	}
+	k->no_update = !can_update;
 }
 
 /* The input for this direction's next record; head is its additional data. */
@@ -137,10 +155,12 @@ static int take_key_update(struct record_keys *k)
 		return broken(k, RECORD_DECODE_ERROR, "bad KeyUpdate length");
 	if (k->hs[4] > 1)
 		return broken(k, RECORD_ILLEGAL_PARAMETER, "bad KeyUpdate request");
-	err = dir_next(&k->rd, k->suite);
+	k->hs_len = 0;
+	if (k->no_update)
+		return -EKEYEXPIRED;
+	err = record_dir_next(k, &k->rd);
 	if (err)
 		return err;
-	k->hs_len = 0;
 	/* One answer serves all requests since our last data. */
 	if (k->hs[4])
 		k->update_due = true;
@@ -170,23 +190,28 @@ static int take_alert(struct record_keys *k, const uint8_t *p, size_t n)
 	return broken(k, 0, SSL_alert_desc_string_long(p[1]));
 }
 
-static int take(struct record_keys *k, uint8_t type, const struct record *r)
+int record_take_control(struct record_keys *k, enum record_type type, const uint8_t *p, size_t n)
 {
-	if (k->hs_len && type != HANDSHAKE)
+	if (k->hs_len && type != RECORD_HANDSHAKE)
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "record inside a handshake message");
 	switch (type) {
-	case DATA:
-		if (!r->n)
-			return idle(k);
-		k->idle = 0;
-		return 1;
-	case HANDSHAKE:
-		return take_handshake(k, r->p, r->n);
-	case ALERT:
-		return take_alert(k, r->p, r->n);
+	case RECORD_HANDSHAKE:
+		return take_handshake(k, p, n);
+	case RECORD_ALERT:
+		return take_alert(k, p, n);
 	default:
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "unexpected content type");
 	}
+}
+
+static int take_data(struct record_keys *k, size_t n)
+{
+	if (k->hs_len)
+		return broken(k, RECORD_UNEXPECTED_MESSAGE, "record inside a handshake message");
+	if (!n)
+		return idle(k);
+	k->idle = 0;
+	return 1;
 }
 
 size_t record_size(const uint8_t *p, size_t n)
@@ -207,7 +232,7 @@ int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret)
 	if (!size)
 		return -EAGAIN;
 	/* The version in the head must be ignored (RFC 8446 section 5.1); it is authenticated anyway. */
-	if (p[0] != DATA)
+	if (p[0] != RECORD_DATA)
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "record without protection");
 	if (size > RECORD_MAX)
 		return broken(k, RECORD_OVERFLOW, "record too long");
@@ -230,10 +255,10 @@ int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret)
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "record without content type");
 	type = r.p[inner - 1];
 	r.n = inner - 1;
-	res = take(k, type, &r);
+	res = type == RECORD_DATA ? take_data(k, r.n) : record_take_control(k, type, r.p, r.n);
 	if (res < 0)
 		return res;
-	if (type != DATA)
+	if (type != RECORD_DATA)
 		r.n = 0;
 	*ret = r;
 	return res;
@@ -247,13 +272,13 @@ static int reserve(struct tls_out *out, size_t n)
 }
 
 /* Make a record of the n bytes that stand behind the place of its head at the end of out. There is room. */
-static int seal_one(struct record_keys *k, enum content type, size_t n, struct tls_out *out)
+static int seal_one(struct record_keys *k, enum record_type type, size_t n, struct tls_out *out)
 {
 	uint8_t *head = out->p + out->len;
 	struct aead_input in = input(&k->wr, head);
 	int err;
 
-	head[0] = DATA;
+	head[0] = RECORD_DATA;
 	head[1] = head[2] = 3;
 	put_be16(head + 3, (uint16_t)(n + 1 + AEAD_TAG_LEN));
 	head[RECORD_HEAD_LEN + n] = (uint8_t)type;
@@ -271,11 +296,11 @@ static int seal_key_update(struct record_keys *k, struct tls_out *out)
 	int err;
 
 	memcpy(out->p + out->len + RECORD_HEAD_LEN, update, sizeof(update));
-	err = seal_one(k, HANDSHAKE, sizeof(update), out);
+	err = seal_one(k, RECORD_HANDSHAKE, sizeof(update), out);
 	if (err)
 		return err;
 	k->update_due = false;
-	return dir_next(&k->wr, k->suite) ? -EIO : 0;
+	return record_dir_next(k, &k->wr) ? -EIO : 0;
 }
 
 struct cursor {
@@ -321,7 +346,7 @@ int record_seal(struct record_keys *k, const struct iovec *iov, unsigned int n, 
 	if (k->update_due || k->wr.seq >= k->rekey_after)
 		err = seal_key_update(k, out);
 	while (!err && (len = gather(out->p + out->len + RECORD_HEAD_LEN, RECORD_PLAIN_MAX, &c)))
-		err = seal_one(k, DATA, len, out);
+		err = seal_one(k, RECORD_DATA, len, out);
 	return err;
 }
 
@@ -334,5 +359,5 @@ int record_seal_alert(struct record_keys *k, enum record_alert alert, struct tls
 	body = out->p + out->len + RECORD_HEAD_LEN;
 	body[0] = alert == RECORD_CLOSE_NOTIFY || alert == RECORD_USER_CANCELED ? 1 : 2;
 	body[1] = (uint8_t)alert;
-	return seal_one(k, ALERT, ALERT_LEN, out);
+	return seal_one(k, RECORD_ALERT, ALERT_LEN, out);
 }

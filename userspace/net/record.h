@@ -19,6 +19,13 @@
 /* What sealing adds to each record: head, content type, tag. */
 #define RECORD_OVERHEAD		(RECORD_HEAD_LEN + 1 + AEAD_TAG_LEN)
 
+enum record_type {
+	RECORD_CHANGE_CIPHER_SPEC	= 20,
+	RECORD_ALERT			= 21,
+	RECORD_HANDSHAKE		= 22,
+	RECORD_DATA			= 23,
+};
+
 enum record_alert {
 	RECORD_CLOSE_NOTIFY		= 0,
 	RECORD_UNEXPECTED_MESSAGE	= 10,
@@ -31,7 +38,7 @@ enum record_alert {
 
 /* One direction. */
 struct record_dir {
-	struct aead_key *key;		/* owned */
+	struct aead_key *key;		/* owned; NULL once handed over */
 	uint64_t seq;			/* of the next record */
 	uint8_t iv[AEAD_NONCE_LEN];
 	uint8_t secret[RECORD_SECRET_MAX];
@@ -48,6 +55,7 @@ struct record_keys {
 	uint8_t hs_len;
 	uint8_t hs[5];			/* a KeyUpdate that comes in parts */
 	bool update_due;		/* the peer wants new keys from us before our next data */
+	bool no_update;			/* whoever has the keys can't change them */
 };
 
 /* Secrets are as long as the suite's hash: 32 bytes, 48 for AES-256. -ENOMEM, -ENOTSUP as aead_key_new(). */
@@ -55,6 +63,17 @@ int record_keys_init(struct record_keys *k, enum aead_suite suite, enum aead_eng
 		     const uint8_t *rd_secret, const uint8_t *wr_secret);
 /* Takes zeroed memory too; wipes everything. The only exit. */
 void record_keys_done(struct record_keys *k);
+
+/* Somebody else opens and seals from now on (net/ktls.h) and has the keys: forget them. Secrets, from which later keys
+ * follow, stay only if those can be set. */
+void record_keys_hand_over(struct record_keys *k, bool can_update);
+/* The key of a direction as it is now, for somebody else: aead_key_len() bytes, which the caller wipes. -ENOMEM. */
+int record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret);
+/* Go on to a direction's next key, as a KeyUpdate announces. -ENOMEM. */
+int record_dir_next(const struct record_keys *k, struct record_dir *d);
+/* The content of a record, no data, that somebody else opened. Returns what record_open() does; -EKEYEXPIRED: a
+ * KeyUpdate, and there can be none. A whole KeyUpdate has moved rd to its next key. */
+int record_take_control(struct record_keys *k, enum record_type type, const uint8_t *p, size_t n);
 
 /* How long the record at p is, head included, as it says itself; 0 if n bytes don't tell yet. */
 size_t record_size(const uint8_t *p, size_t n);
