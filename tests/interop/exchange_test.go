@@ -57,13 +57,14 @@ type side struct {
 	r       *raw
 	peer    key.NodePublic
 	out, in uint64 // stream numbers
+	sizes   func(stream, seq uint64) int
 	n       uint64
 	credit  chan int // acknowledged packets
 	acks    chan uint64
 }
 
-func newSide(r *raw, peer key.NodePublic, out, in, n uint64) *side {
-	return &side{r, peer, out, in, n, make(chan int, n), make(chan uint64, n)}
+func newSide(r *raw, peer key.NodePublic, out, in, n uint64, sizes func(stream, seq uint64) int) *side {
+	return &side{r, peer, out, in, sizes, n, make(chan int, n), make(chan uint64, n)}
 }
 
 // write sends n packets within the window, and the acknowledgements the reader asks for.
@@ -87,7 +88,7 @@ func (s *side) write() error {
 				return err
 			}
 		case <-ready:
-			if err := s.put(payload(s.out, seq, sizes(s.out, seq))); err != nil {
+			if err := s.put(payload(s.out, seq, s.sizes(s.out, seq))); err != nil {
 				return err
 			}
 			seq++
@@ -131,7 +132,7 @@ func (s *side) read() error {
 			acked = a
 			continue
 		}
-		if want := payload(s.in, got, sizes(s.in, got)); !bytes.Equal(p, want) {
+		if want := payload(s.in, got, s.sizes(s.in, got)); !bytes.Equal(p, want) {
 			return fmt.Errorf("packet %d: %d bytes differ from the %d sent", got, len(p), len(want))
 		}
 		got++
@@ -148,8 +149,13 @@ func (s *side) read() error {
 // exchange runs both directions at once between two clients.
 func exchange(t testing.TB, a, b *raw, n uint64) {
 	t.Helper()
+	exchangeSizes(t, a, b, n, sizes)
+}
+
+func exchangeSizes(t testing.TB, a, b *raw, n uint64, sizes func(stream, seq uint64) int) {
+	t.Helper()
 	errs := make(chan error, 4)
-	for _, s := range []*side{newSide(a, b.pub, 1, 2, n), newSide(b, a.pub, 2, 1, n)} {
+	for _, s := range []*side{newSide(a, b.pub, 1, 2, n, sizes), newSide(b, a.pub, 2, 1, n, sizes)} {
 		for _, f := range []func() error{s.write, s.read} {
 			go func() { errs <- f() }()
 		}

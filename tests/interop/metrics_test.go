@@ -5,7 +5,9 @@ package interop
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -38,6 +40,22 @@ func (s *server) tryMetrics() (*varz, error) {
 		return nil, err
 	}
 	return parseVarz(string(b))
+}
+
+// feature tells whether the server says that a feature is in a state.
+func (s *server) feature(t testing.TB, name, state string) bool {
+	t.Helper()
+	return s.metrics(t).sum("xderp_feature", `name="`+name+`"`, `state="`+state+`"`) == 1
+}
+
+// descriptors is how many the server has open.
+func (s *server) descriptors(t testing.TB) int {
+	t.Helper()
+	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
 }
 
 // derperMetrics are the names and types of derper's page that dashboards use.

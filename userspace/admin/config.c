@@ -60,6 +60,7 @@ static const struct flag table[] = {
 	  .group = "xderp's own flags:" },
 	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines },
 	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers },
+	{ "ktls", FLAG_CHOICE, AT(ktls), "auto", "TLS 1.3 records by the kernel; auto: if a NIC offloads TLS or a trial at start finds it cheaper; on: don't start without", .choices = switches },
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
 	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1099511627776.0 },
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "kern/kern.h"
 #include "net/io.h"
+#include "net/record_path.h"
 
 enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 
@@ -43,6 +44,7 @@ struct config {
 	enum io_engine io;		/* --io=auto|uring|epoll */
 	int records;			/* --records=auto|own|openssl */
 	bool own_records;		/* resolved from it */
+	enum ktls_mode ktls;		/* --ktls=auto|on|off */
 	unsigned int queue_depth;	/* --send-queue-depth, TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH; packets per queue */
 	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
 	unsigned int max_conns;		/* --max-connections, all shards together */

@@ -232,6 +232,21 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	process(b, s);
 }
 
+/* /proc/net/tls_stat: name, value, one per line. Not there: no module, nothing to say. */
+static void kernel_tls(struct textbuf *b)
+{
+	FILE *f = fopen("/proc/net/tls_stat", "re");
+	uint64_t v;
+	char name[32];
+
+	if (!f)
+		return;
+	type(b, "xderp_kernel_tls", "untyped");
+	while (fscanf(f, "%31s %" SCNu64, name, &v) == 2)
+		textbuf_printf(b, "xderp_kernel_tls{name=\"%s\"} %" PRIu64 "\n", name, v);
+	fclose(f);
+}
+
 static void features(struct textbuf *b)
 {
 	struct feature list[FEATURE_MAX];
@@ -266,6 +281,10 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	for (unsigned int r = 1; r < LOGIN_REFUSAL_NR; r++)
 		textbuf_printf(b, "xderp_logins_refused_total{reason=\"%s\"} %" PRIu64 "\n", login_refusal_name(r), st->login_refused[r]);
 	features(b);
+	kernel_tls(b);
+	type(b, "xderp_ktls_fallbacks_total", "counter");
+	for (unsigned int r = 0; r < KTLS_FALLBACK_NR; r++)
+		textbuf_printf(b, "xderp_ktls_fallbacks_total{reason=\"%s\"} %" PRIu64 "\n", ktls_fallback_name(r), st->ktls_fallbacks[r]);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->cfg->tls)

@@ -11,11 +11,13 @@
 #include "base/util.h"
 
 #define KEY_UPDATE	24
-#define KEY_UPDATE_LEN	5	/* type, u24 length of 1, "and you?" */
 #define ALERT_LEN	2
 #define IDLE_MAX	32	/* as OpenSSL has it; a peer has no reason for even two */
 /* AES-GCM stays safe for 2^24.5 full records (RFC 8446 section 5.5); one rule for all suites. */
 #define REKEY_AFTER	(1U << 24)
+
+/* Asks for no answer. */
+const uint8_t record_key_update[RECORD_KEY_UPDATE_LEN] = { KEY_UPDATE, 0, 0, 1, 0 };
 
 /* --- keys */
 
@@ -175,7 +177,7 @@ static int take_handshake(struct record_keys *k, const uint8_t *p, size_t n)
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "unexpected handshake message");
 	memcpy(k->hs + k->hs_len, p, n);
 	k->hs_len += (uint8_t)n;
-	return k->hs_len < KEY_UPDATE_LEN ? idle(k) : take_key_update(k);
+	return k->hs_len < RECORD_KEY_UPDATE_LEN ? idle(k) : take_key_update(k);
 }
 
 /* The level does not matter in TLS 1.3: all alerts but these two end it. */
@@ -292,11 +294,10 @@ static int seal_one(struct record_keys *k, enum record_type type, size_t n, stru
 
 static int seal_key_update(struct record_keys *k, struct tls_out *out)
 {
-	static const uint8_t update[KEY_UPDATE_LEN] = { KEY_UPDATE, 0, 0, 1, 0 };
 	int err;
 
-	memcpy(out->p + out->len + RECORD_HEAD_LEN, update, sizeof(update));
-	err = seal_one(k, RECORD_HANDSHAKE, sizeof(update), out);
+	memcpy(out->p + out->len + RECORD_HEAD_LEN, record_key_update, RECORD_KEY_UPDATE_LEN);
+	err = seal_one(k, RECORD_HANDSHAKE, RECORD_KEY_UPDATE_LEN, out);
 	if (err)
 		return err;
 	k->update_due = false;
@@ -341,7 +342,7 @@ int record_seal(struct record_keys *k, const struct iovec *iov, unsigned int n, 
 		return 0;
 	/* One more for a KeyUpdate. */
 	records = (total + RECORD_PLAIN_MAX - 1) / RECORD_PLAIN_MAX + 1;
-	if (reserve(out, total + records * RECORD_OVERHEAD + KEY_UPDATE_LEN))
+	if (reserve(out, total + records * RECORD_OVERHEAD + RECORD_KEY_UPDATE_LEN))
 		return -ENOMEM;
 	if (k->update_due || k->wr.seq >= k->rekey_after)
 		err = seal_key_update(k, out);

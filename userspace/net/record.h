@@ -16,6 +16,7 @@
 #define RECORD_PLAIN_MAX	16384
 #define RECORD_MAX		(RECORD_HEAD_LEN + RECORD_PLAIN_MAX + 256)
 #define RECORD_SECRET_MAX	48
+#define RECORD_KEY_UPDATE_LEN	5	/* type, u24 length of 1, "and you?" (RFC 8446 section 4.6.3) */
 /* What sealing adds to each record: head, content type, tag. */
 #define RECORD_OVERHEAD		(RECORD_HEAD_LEN + 1 + AEAD_TAG_LEN)
 
@@ -33,8 +34,12 @@ enum record_alert {
 	RECORD_OVERFLOW			= 22,
 	RECORD_ILLEGAL_PARAMETER	= 47,
 	RECORD_DECODE_ERROR		= 50,
+	RECORD_INTERNAL_ERROR		= 80,
 	RECORD_USER_CANCELED		= 90,
 };
+
+/* The message, asking for no answer. */
+extern const uint8_t record_key_update[RECORD_KEY_UPDATE_LEN];
 
 /* One direction. */
 struct record_dir {
@@ -53,7 +58,7 @@ struct record_keys {
 	uint8_t alert;			/* ... and what to tell the peer: record_seal_alert(); 0: nothing */
 	uint8_t idle;			/* records in a row that brought no data */
 	uint8_t hs_len;
-	uint8_t hs[5];			/* a KeyUpdate that comes in parts */
+	uint8_t hs[RECORD_KEY_UPDATE_LEN];			/* a KeyUpdate that comes in parts */
 	bool update_due;		/* the peer wants new keys from us before our next data */
 	bool no_update;			/* whoever has the keys can't change them */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "net/ktls.h"
 #include "net/record.h"
 
 #define BORROW_MIN	4096		/* plaintext of one read that is worth a buffer of its own */
@@ -63,14 +64,17 @@ void outbuf_consume(struct outbuf *b, size_t n)
 		outbuf_done(b);
 }
 
-int transport_init(struct transport *t, struct tls_ctx *ctx, bool own_records)
+int transport_init(struct transport *t, int fd, const struct transport_opts *o)
 {
 	*t = (struct transport){
-		.kind = ctx ? TRANSPORT_TLS : TRANSPORT_PLAIN, .ready = !ctx, .own_records = own_records,
+		.kind = o->ctx ? TRANSPORT_TLS : TRANSPORT_PLAIN, .ready = !o->ctx, .own_records = o->own_records,
+		.kernel = o->ktls, .fd = fd,
 	};
-	if (!ctx)
+	if (!o->ctx)
 		return 0;
-	t->tls = tls_new(ctx);
+	if (o->ktls)
+		t->ktls = KTLS_PENDING;
+	t->tls = tls_new(o->ctx);
 	return t->tls ? 0 : -ENOMEM;
 }
 
@@ -222,7 +226,9 @@ static int detach(struct transport *t)
 	int err;
 
 	t->tls_minor = tls_version(t->tls)[2] == '3' ? 3 : 2;
-	if (!t->own_records || t->tls_minor != 3)
+	if (t->tls_minor != 3 && t->ktls == KTLS_PENDING)
+		t->ktls = KTLS_NO_TLS12;
+	if ((!t->own_records && t->ktls != KTLS_PENDING) || t->tls_minor != 3)
 		return 0;
 	keys = calloc(1, sizeof(*keys));
 	if (!keys)
@@ -239,6 +245,157 @@ static int detach(struct transport *t)
 	return 1;
 }
 
+/* --- the kernel's records */
+
+size_t transport_recv_max(const struct transport *t)
+{
+	if (t->ktls != KTLS_PENDING)
+		return 0;
+	/* The rest of a torn record and nothing behind it, so that there is a border soon. */
+	if (t->part_len)
+		return (t->part_len < RECORD_HEAD_LEN ? (size_t)RECORD_HEAD_LEN :
+			min_of(record_size(t->part, t->part_len), (size_t)RECORD_MAX)) - t->part_len;
+	return RBUF_SIZE;
+}
+
+/* The stream stands between two records, and nobody receives: give it to the kernel, or know why not. -EPROTO: the
+ * kernel took half of it. */
+static int hand_over(struct transport *t, const struct outbuf *out)
+{
+	struct record_keys *k = t->keys;
+
+	if (!t->kernel->suites[k->suite])
+		t->ktls = KTLS_NO_SUITE;
+	else if (outbuf_len(out))
+		t->ktls = KTLS_NO_OUTPUT;
+	else if (k->update_due || k->hs_len)
+		t->ktls = KTLS_NO_KEY_UPDATE;
+	else if (ktls_attach(t->fd) || ktls_set_rx(t->fd, k))
+		t->ktls = KTLS_NO_REFUSED;
+	if (t->ktls != KTLS_PENDING)
+		return 0;
+	if (ktls_set_tx(t->fd, k)) {
+		k->error = "the kernel took the keys of one direction only";
+		return -EPROTO;
+	}
+	record_keys_hand_over(k, t->kernel->rekey);
+	t->kind = TRANSPORT_KTLS;
+	t->ktls = KTLS_ON;
+	return 0;
+}
+
+static int seal_held(struct transport *t, const struct outbuf *held, struct outbuf *out)
+{
+	struct iovec iov = { held->o.p, outbuf_len(held) };
+
+	return iov.iov_len ? transport_seal(t, &iov, 1, out) : 0;
+}
+
+/* Records that were read before the kernel can take over are opened here. What they are answered waits, unsealed,
+ * until it is clear who seals it. */
+static int pending_input(struct transport *t, struct rbuf *b, uint8_t *p, size_t n, struct outbuf *out,
+			 transport_sink sink, void *ctx)
+{
+	struct outbuf held;
+	int r, err;
+
+	outbuf_init(&held, out->mem);
+	t->held = &held;
+	r = records_input(t, b, p, n, out, sink, ctx);
+	if (r != -ECANCELED) {
+		t->held = NULL;
+		if (!r && !t->part_len)
+			r = hand_over(t, out);
+		err = r < 0 ? 0 : seal_held(t, &held, out);
+		r = err ? err : r;
+	}
+	outbuf_done(&held);
+	return r;
+}
+
+static int tell_broken(struct transport *t, enum record_alert alert, const char *why)
+{
+	const uint8_t body[] = { alert == RECORD_CLOSE_NOTIFY ? 1 : 2, (uint8_t)alert };
+
+	/* It may not fit in any more; the connection ends anyway. */
+	ktls_send(t->fd, RECORD_ALERT, body, sizeof(body));
+	if (why)
+		t->keys->error = why;
+	return -EPROTO;
+}
+
+static int take_control(struct transport *t)
+{
+	enum record_type type;
+	uint8_t buf[64];	/* more than any record we go on after */
+	ssize_t n = ktls_recv(t->fd, &type, buf, sizeof(buf));
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	r = record_take_control(t->keys, type, buf, (size_t)n);
+	if (r == -EPROTO && t->keys->alert)
+		return tell_broken(t, t->keys->alert, NULL);
+	if (r <= 0)
+		return r ? r : 1;
+	if (type == RECORD_HANDSHAKE && !t->keys->hs_len && ktls_set_rx(t->fd, t->keys))
+		return tell_broken(t, RECORD_INTERNAL_ERROR, "the kernel refused the peer's next key");
+	return 0;
+}
+
+int transport_input_error(struct transport *t, int err)
+{
+	if (t->kind != TRANSPORT_KTLS)
+		return err;
+	switch (err) {
+	case -EIO:
+		return take_control(t);
+	case -EBADMSG:
+		return tell_broken(t, RECORD_BAD_MAC, "bad record MAC");
+	case -EMSGSIZE:
+		return tell_broken(t, RECORD_OVERFLOW, "record too long");
+	case -EINVAL:
+		return tell_broken(t, RECORD_UNEXPECTED_MESSAGE, "no TLS 1.3 record");
+	default:
+		return err;
+	}
+}
+
+bool transport_update_due(const struct transport *t)
+{
+	return t->kind == TRANSPORT_KTLS && t->keys->update_due;
+}
+
+bool transport_sent(struct transport *t, size_t n)
+{
+	if (t->kind != TRANSPORT_KTLS)
+		return false;
+	/* What wears a key out is blocks; records are smaller than full ones mostly. */
+	t->sealed += n;
+	if (t->sealed >= t->keys->rekey_after * RECORD_PLAIN_MAX)
+		t->keys->update_due = true;
+	return t->keys->update_due;
+}
+
+int transport_update_keys(struct transport *t)
+{
+	int err;
+
+	if (!t->kernel->rekey)
+		return -EKEYEXPIRED;
+	err = ktls_send(t->fd, RECORD_HANDSHAKE, record_key_update, sizeof(record_key_update));
+	if (err)
+		return err;
+	err = record_dir_next(t->keys, &t->keys->wr);
+	if (!err)
+		err = ktls_set_tx(t->fd, t->keys);
+	t->keys->update_due = false;
+	t->sealed = 0;
+	return err;
+}
+
+/* --- all kinds */
+
 static int handshake_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,
 			   transport_sink sink, void *ctx)
 {
@@ -252,6 +409,8 @@ static int handshake_input(struct transport *t, struct rbuf *b, size_t n, struct
 	r = detach(t);
 	if (r < 0)
 		return r;
+	if (r && t->ktls == KTLS_PENDING)
+		return pending_input(t, b, b->data + n - behind, behind, out, sink, ctx);
 	if (r)
 		return records_input(t, b, b->data + n - behind, behind, out, sink, ctx);
 	tls_trim(t->tls);
@@ -261,10 +420,19 @@ static int handshake_input(struct transport *t, struct rbuf *b, size_t n, struct
 int transport_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf *out,
 		    transport_sink sink, void *ctx)
 {
-	if (t->kind == TRANSPORT_PLAIN)
+	switch (t->kind) {
+	case TRANSPORT_KTLS:
+		t->keys->idle = 0;
+		/* fall through */
+	case TRANSPORT_PLAIN:
 		return sink(ctx, b, b->data, n) ? 0 : -ECANCELED;
-	if (t->kind == TRANSPORT_RECORDS)
+	case TRANSPORT_RECORDS:
+		if (t->ktls == KTLS_PENDING)
+			return pending_input(t, b, b->data, n, out, sink, ctx);
 		return records_input(t, b, b->data, n, out, sink, ctx);
+	case TRANSPORT_TLS:
+		break;
+	}
 	tls_feed(t->tls, b->data, n);
 	if (!t->ready)
 		return handshake_input(t, b, n, out, sink, ctx);
@@ -298,7 +466,9 @@ static int tls_seal(struct transport *t, const struct iovec *iov, unsigned int n
 
 int transport_seal(struct transport *t, const struct iovec *iov, unsigned int n, struct outbuf *out)
 {
-	if (t->kind == TRANSPORT_RECORDS)
+	if (t->held)
+		out = t->held;
+	else if (t->kind == TRANSPORT_RECORDS)
 		return record_seal(t->keys, iov, n, &out->o);
 	if (t->kind == TRANSPORT_TLS)
 		return tls_seal(t, iov, n, out);
@@ -317,8 +487,12 @@ const char *transport_error(const struct transport *t)
 
 void transport_shutdown(struct transport *t, struct outbuf *out)
 {
+	static const uint8_t close_notify[] = { 1, RECORD_CLOSE_NOTIFY };
+
 	if (t->kind == TRANSPORT_RECORDS)
 		record_seal_alert(t->keys, RECORD_CLOSE_NOTIFY, &out->o);
+	if (t->kind == TRANSPORT_KTLS)
+		ktls_send(t->fd, RECORD_ALERT, close_notify, sizeof(close_notify));
 	if (t->kind == TRANSPORT_TLS && t->ready)
 		tls_shutdown(t->tls, &out->o);
 }

@@ -40,9 +40,14 @@ static struct io_tag tag(const struct conn *c)
 
 static void arm_recv(struct conn *c)
 {
+	size_t max = transport_recv_max(&c->transport);
+
 	c->receiving = true;
 	c->inflight++;
-	io_recv(c->shard->io, c->fd, tag(c));
+	if (max)
+		io_recv_once(c->shard->io, c->fd, max, tag(c));
+	else
+		io_recv(c->shard->io, c->fd, tag(c));
 }
 
 void conn_rearm(struct conn *c)
@@ -200,6 +205,10 @@ static void setup(struct conn *c, int fd, bool main_port)
 
 void conn_accept(struct shard *s, int fd, bool main_port)
 {
+	struct transport_opts o = {
+		.own_records = s->cfg->own_records,
+		.ktls = s->relay->path.ktls ? &s->relay->path.kernel : NULL,
+	};
 	struct conn *c;
 
 	STAT_INC(&s->stats, tcp_accepted);
@@ -214,8 +223,9 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 		return;
 	}
 	setup(c, fd, main_port);
-	if (transport_init(&c->transport, main_port ? __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE) : NULL,
-			   s->cfg->own_records)) {
+	if (main_port)
+		o.ctx = __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE);
+	if (transport_init(&c->transport, fd, &o)) {
 		enter(c, CONN_HTTP, FIRST_BYTE_NS);
 		conn_close(c, CLOSE_NO_MEMORY);
 		return;
@@ -298,6 +308,22 @@ static void count_tls(struct conn *c)
 		STAT_INC(st, tls12_active);
 }
 
+/* It is known who seals from here on. */
+static void count_ktls(struct conn *c)
+{
+	struct shard_stats *st = &c->shard->stats;
+	enum ktls_state k = c->transport.ktls;
+
+	c->ktls = k == KTLS_ON;
+	if (c->ktls) {
+		STAT_INC(st, ktls_installs);
+		STAT_INC(st, ktls_active);
+	} else {
+		STAT_INC(st, ktls_fallbacks[k - KTLS_ON - 1]);
+	}
+	PROBE_KTLS(k, c->slot, c->shard->id);
+}
+
 static void tls_failed(struct conn *c)
 {
 	if (!c->transport.ready && tls_got_http(c->transport.tls)) {
@@ -318,9 +344,22 @@ static void ended(struct conn *c)
 		conn_close(c, CLOSE_EOF);
 }
 
+/* What the transport said to the last bytes, other than that all is well. */
+static void input_ended(struct conn *c, int r)
+{
+	if (r == -EPROTO)
+		tls_failed(c);
+	else if (r == -ENOMEM)
+		conn_close(c, CLOSE_NO_MEMORY);
+	else if (r == -EKEYEXPIRED)
+		conn_finish(c, CLOSE_KTLS_REKEY);
+	else if (r == 1 && c->state != CONN_CLOSING)
+		ended(c);
+}
+
 static void received(struct conn *c, struct rbuf *b, size_t n)
 {
-	bool was_ready = c->transport.ready;
+	bool was_ready = c->transport.ready, was_pending = c->transport.ktls == KTLS_PENDING;
 	int r;
 
 	r = transport_input(&c->transport, b, n, &c->out, conn_input, c);
@@ -330,14 +369,29 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 		conn_enter_http(c, FIRST_BYTE_NS);
 	if (!was_ready && c->transport.ready)
 		count_tls(c);
+	if (was_pending && c->transport.ktls != KTLS_PENDING)
+		count_ktls(c);
 	if (outbuf_len(&c->out))
 		conn_mark_dirty(c);
-	if (r == -EPROTO)
-		tls_failed(c);
-	else if (r == -ENOMEM)
-		conn_close(c, CLOSE_NO_MEMORY);
-	else if (r == 1 && c->state != CONN_CLOSING)
-		ended(c);
+	if (r)
+		input_ended(c, r);
+}
+
+/* The receive is over; that the error may have been a record the kernel would not take for data is the transport's business. */
+static void receive_failed(struct conn *c, int err)
+{
+	int r = transport_input_error(&c->transport, err);
+
+	if (!r) {
+		conn_rearm(c);
+	} else if (r == err) {
+		c->eof = true;
+		conn_close(c, CLOSE_RESET);
+	} else {
+		/* Only an orderly end is one; after an alert of ours the other side still has to see it. */
+		c->eof = r == 1;
+		input_ended(c, r);
+	}
 }
 
 void conn_on_recv(struct conn *c, const struct io_event *ev)
@@ -361,13 +415,14 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 		conn_rearm(c);
 		return;
 	}
-	c->eof = true;
 	if (c->state == CONN_CLOSING) {
+		c->eof = true;
 		if (ev->res < 0 || c->shut)
 			conn_close(c, c->finish_reason);
 	} else if (ev->res < 0) {
-		conn_close(c, CLOSE_RESET);
+		receive_failed(c, ev->res);
 	} else {
+		c->eof = true;
 		ended(c);
 	}
 }
@@ -446,12 +501,45 @@ static void finish_flushed(struct conn *c)
 		timer_arm(&c->shard->wheel, &c->deadline, c->shard->now_ns + LINGER_NS);
 }
 
+static void blocked(struct conn *c, bool progress)
+{
+	struct shard *s = c->shard;
+	uint64_t limit = write_timeout_ns(c);
+
+	c->blocked = true;
+	STAT_INC(&s->stats, sends_short);
+	if (c->peer)
+		sendq_block(c);
+	if (c->state == CONN_DEAD)
+		return;
+	if (limit && (progress || !timer_armed(&c->write_timer)))
+		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
+	c->inflight++;
+	io_writable(s->io, c->fd, tag(c));
+}
+
+/* Under kTLS, before more data may go. Returns whether it may now. */
+static bool update_keys(struct conn *c)
+{
+	int err = transport_update_keys(&c->transport);
+
+	if (err == -EAGAIN)
+		blocked(c, false);
+	else if (err == -EKEYEXPIRED)
+		conn_finish(c, CLOSE_KTLS_REKEY);
+	else if (err)
+		conn_close(c, CLOSE_TLS_ERROR);
+	return !err;
+}
+
 void conn_flush(struct conn *c)
 {
 	struct shard *s = c->shard;
 	int err;
 
 	if (c->sending || c->blocked || c->state == CONN_DEAD)
+		return;
+	if (transport_update_due(&c->transport) && c->state != CONN_CLOSING && !update_keys(c))
 		return;
 	if (transport_seals(&c->transport) && c->peer) {
 		err = sendq_seal(c);
@@ -481,23 +569,6 @@ static size_t send_size(const struct sendop *op)
 	return n;
 }
 
-static void blocked(struct conn *c, bool progress)
-{
-	struct shard *s = c->shard;
-	uint64_t limit = write_timeout_ns(c);
-
-	c->blocked = true;
-	STAT_INC(&s->stats, sends_short);
-	if (c->peer)
-		sendq_block(c);
-	if (c->state == CONN_DEAD)
-		return;
-	if (limit && (progress || !timer_armed(&c->write_timer)))
-		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
-	c->inflight++;
-	io_writable(s->io, c->fd, tag(c));
-}
-
 void conn_on_send(struct conn *c, const struct io_event *ev)
 {
 	size_t took = ev->res > 0 ? (size_t)ev->res : 0, from_out;
@@ -513,6 +584,8 @@ void conn_on_send(struct conn *c, const struct io_event *ev)
 		outbuf_consume(&c->out, from_out);
 	if (c->peer)
 		sendq_sent(c, took - from_out);
+	if (transport_sent(&c->transport, took))
+		conn_mark_dirty(c);
 	if (took < all) {
 		blocked(c, took > 0);
 		return;
@@ -562,6 +635,8 @@ static void count_close(struct conn *c, enum close_reason why)
 		STAT_DEC(st, tls13_active);
 	else if (c->tls_minor == 2)
 		STAT_DEC(st, tls12_active);
+	if (c->ktls)
+		STAT_DEC(st, ktls_active);
 	PROBE_CLOSE(why, c->slot, c->shard->id);
 }
 

@@ -73,6 +73,7 @@ struct conn {
 	bool shut;			/* our FIN is out */
 	uint8_t finish_reason;		/* CONN_CLOSING: counted when it is over */
 	uint8_t tls_minor;		/* 2, 3, or 0: which gauge it is counted in */
+	bool ktls;			/* counted in ktls_active */
 
 	struct transport transport;
 	struct outbuf out;

@@ -7,6 +7,8 @@
 
 #define PROBE_DROP(reason, bytes, shard)	DTRACE_PROBE3(xderp, drop, reason, bytes, shard)
 #define PROBE_CLOSE(reason, slot, shard)	DTRACE_PROBE3(xderp, close, reason, slot, shard)
+/* outcome: enum ktls_state */
+#define PROBE_KTLS(outcome, slot, shard)	DTRACE_PROBE3(xderp, ktls, outcome, slot, shard)
 #define PROBE_LOGIN(slot, shard)		DTRACE_PROBE2(xderp, login, slot, shard)
 
 #endif

@@ -62,6 +62,27 @@ static int load_tls(struct relay *r, char *err, size_t errlen)
 	return 0;
 }
 
+/* --ktls and what is behind it. */
+static int choose_records(struct relay *r, char *err, size_t errlen)
+{
+	const struct config *cfg = r->cfg;
+	const struct record_path *p = &r->path;
+	int e = record_path_choose(&r->path, cfg->ktls);
+
+	if (e) {
+		snprintf(err, errlen, "--ktls=on: %s; use --ktls=auto, or load the module (modprobe tls)", p->why);
+		return e;
+	}
+	feature_set("ktls", p->ktls ? "on" : "off", "%s", p->why);
+	if (p->ktls)
+		feature_set("ktls_rekey", p->kernel.rekey ? "on" : "off", "%s",
+			    p->kernel.rekey ? "keys of a connection can be changed" :
+			    "keys can't be changed before Linux 6.14: clients that do are closed in order");
+	feature_set("records", p->ktls ? "kernel" : cfg->own_records ? "own" : "openssl",
+		    "TLS 1.3 after the handshake; --ktls and --records choose");
+	return 0;
+}
+
 static int add_listener(struct shard *s, const struct listen_addr *a, enum listener_kind kind, char *err,
 			size_t errlen)
 {
@@ -154,8 +175,6 @@ static void list_features(const struct config *cfg)
 		feature_set("tls", "off", "-a has a port other than 443 and there is no -certmode manual");
 	else
 		feature_set("tls", "on", "TLS 1.2 and 1.3 at %s for %s", cfg->addr, cfg->hostname);
-	if (cfg->tls)
-		feature_set("records", cfg->own_records ? "own" : "openssl", "TLS 1.3 after the handshake; --records chooses");
 	if (!cfg->tls || cfg->http_port < 0)
 		feature_set("http", "off", "%s", cfg->tls ? "-http-port=-1" : "the main port speaks it");
 	else
@@ -190,6 +209,8 @@ int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t er
 				e = msgring_new(&r->rings[i][j], MAILBOX_RING);
 	if (!e && cfg->tls)
 		e = load_tls(r, err, errlen);
+	if (!e && cfg->tls)
+		e = choose_records(r, err, errlen);
 	if (!e) {
 		list_features(cfg);
 		e = open_listeners(r, err, errlen);

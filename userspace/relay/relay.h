@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "admin/config.h"
+#include "net/record_path.h"
 #include "net/tls.h"
 #include "relay/directory.h"
 #include "relay/frontdoor.h"
@@ -23,6 +24,7 @@ struct relay {
 	/* Atomic: relay_reload replaces it under the shards. NULL: plain. */
 	struct tls_ctx *tls;		/* owned */
 	struct tls_ctx *tls_before;	/* owned: a shard may be just about to take its share of it */
+	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */

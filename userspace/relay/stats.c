@@ -12,6 +12,17 @@ const char *drop_reason_name(enum drop_reason r)
 	return names[r];
 }
 
+const char *ktls_fallback_name(unsigned int i)
+{
+	static const char *const names[] = {
+#define X(id, label, help) label,
+		KTLS_FALLBACKS(X)
+#undef X
+	};
+
+	return names[i];
+}
+
 const char *close_reason_name(enum close_reason r)
 {
 	static const char *const names[] = {

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "net/transport.h"
+
 /* Why a packet was not delivered. X(enum suffix, label). The first seven are derper's. */
 #define DROP_REASONS(X)						\
 	X(UNKNOWN_DEST,		"unknown_dest")			\
@@ -49,7 +51,8 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(ACCEPT_LIMIT,		"accept_limit", "accept rate limit")			\
 	X(MESH_OVERFLOW,	"mesh_overflow", "watcher did not keep up with updates")	\
 	X(NO_MEMORY,		"no_memory", "shard's memory limit")			\
-	X(DRAIN,		"drain", "shutting down")
+	X(DRAIN,		"drain", "shutting down")				\
+	X(KTLS_REKEY,		"ktls_rekey", "TLS keys had to change, which this kernel can't")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
@@ -63,6 +66,7 @@ enum close_reason {
 	X(accepts,		"DERP upgrades")					\
 	X(tcp_accepted,		"TCP connections accepted")				\
 	X(tls_handshakes,	"TLS handshakes finished")				\
+	X(ktls_installs,	"TLS connections handed to the kernel (kTLS)")		\
 	X(tls12,		"TLS 1.2 requests")				\
 	X(tls13,		"TLS 1.3 requests")				\
 	X(http_requests,	"HTTP requests answered or upgraded")			\
@@ -120,6 +124,7 @@ enum close_reason {
 	X(packets_queued,	"packets waiting in send queues and shard rings' readers")	\
 	X(tls12_active,		"TLS 1.2 connections")					\
 	X(tls13_active,		"TLS 1.3 connections")					\
+	X(ktls_active,		"TLS connections whose records the kernel seals and opens")	\
 	X(gone_subscriptions,	"PeerGone subscriptions held")				\
 	X(queue_memory_used,	"bytes of packets, frames under assembly and ciphertext held")
 
@@ -141,6 +146,7 @@ struct shard_stats {
 	uint64_t packets_dropped[DROP_REASON_NR][KIND_NR];
 	uint64_t bytes_dropped[DROP_REASON_NR][KIND_NR];
 	uint64_t closed[CLOSE_REASON_NR];
+	uint64_t ktls_fallbacks[KTLS_FALLBACK_NR];	/* by enum ktls_state, from the first KTLS_NO_ on */
 	uint64_t login_refused[8];		/* by enum login_refusal */
 	uint64_t flush_frames[FLUSH_BUCKETS];	/* gathered sends by number of frames; last: more */
 	uint64_t flush_frames_sum;
@@ -149,6 +155,7 @@ struct shard_stats {
 };
 
 const char *drop_reason_name(enum drop_reason r);
+const char *ktls_fallback_name(unsigned int i);	/* index of ktls_fallbacks */
 const char *close_reason_name(enum close_reason r);
 
 #define STAT_ADD(st, field, n) \
