@@ -114,9 +114,9 @@ static int open_kern(struct kern **ret, const struct config *cfg, char *err, siz
 		return -1;
 	}
 	if (*ret)
-		log_event(LOG_LEVEL_INFO, "bpf_on", "dir=%s peers=%u", cfg->bpffs, cfg->bpf_peers);
-	else if (*why)
-		log_event(LOG_LEVEL_INFO, "bpf_off", "reason=%s", why);
+		feature_set("bpf", "on", "maps of %u peers in %s", cfg->bpf_peers, cfg->bpffs);
+	else
+		feature_set("bpf", "off", "%s", *why ? why : "--bpf=off");
 	return 0;
 }
 

@@ -41,7 +41,7 @@ func startBPF(t testing.TB, dir string, o opts) *server {
 	t.Helper()
 	o.args = append(o.args, "--bpf=on", "--bpffs", dir)
 	s := start(t, o)
-	if !strings.Contains(s.log.String(), "event=bpf_on") {
+	if !strings.Contains(s.log.String(), "event=feature name=bpf state=on") {
 		t.Fatal("no line says that BPF is on")
 	}
 	return s
@@ -105,7 +105,7 @@ func TestBPFPinsOfALivingDaemonAreLeftAlone(t *testing.T) {
 		t.Errorf("it does not say why:\n%s", log)
 	}
 	auto := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
-	if n := strings.Count(auto.log.String(), "event=bpf_off reason=\"another xderpd"); n != 1 {
+	if n := strings.Count(auto.log.String(), "event=feature name=bpf state=off reason=\"another xderpd"); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
 	auto.stop(t)
@@ -120,7 +120,7 @@ func TestBPFWithoutFileSystem(t *testing.T) {
 		t.Errorf("it does not say why:\n%s", log)
 	}
 	s := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
-	if n := strings.Count(s.log.String(), "event=bpf_off"); n != 1 {
+	if n := strings.Count(s.log.String(), "event=feature name=bpf state=off"); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
 	if _, err := os.Stat(dir); err == nil {

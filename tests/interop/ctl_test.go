@@ -225,3 +225,157 @@ func TestControlOtherUser(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }
+
+type ctlDrops struct {
+	Received int64 `json:"packets_received"`
+	Packets  []struct {
+		Reason       string
+		Disco, Other int64
+		DiscoBytes   int64 `json:"disco_bytes"`
+		OtherBytes   int64 `json:"other_bytes"`
+	}
+	Connections []struct {
+		Reason      string
+		Connections int64
+	}
+	Logins []struct {
+		Reason string
+		Logins int64
+	}
+}
+
+// closed is how many connections ended for a reason.
+func (s *server) closed(t testing.TB, reason string) int64 {
+	t.Helper()
+	var d ctlDrops
+	s.ctlJSON(t, &d, "drops")
+	for _, c := range d.Connections {
+		if c.Reason == reason {
+			return c.Connections
+		}
+	}
+	t.Fatalf("no close reason %s", reason)
+	return 0
+}
+
+func TestControlDrops(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{control: true})
+	a, b := s.client(t), s.client(t)
+	b.c.Close()
+	until(t, "b's end", func() bool { return s.closed(t, "eof") >= 1 })
+	for range 3 {
+		a.sendTo(b.pub, make([]byte, 100))
+	}
+	a.sendTo(b.pub, discoPacket(70, 1))
+	a.wantGone(b.pub, 1)
+	var d ctlDrops
+	s.ctlJSON(t, &d, "drops")
+	if d.Received != 4 || d.Packets[0].Reason != "unknown_dest" {
+		t.Fatalf("%+v", d)
+	}
+	if p := d.Packets[0]; p.Other != 3 || p.OtherBytes != 300 || p.Disco != 1 || p.DiscoBytes != 70 {
+		t.Errorf("%+v", p)
+	}
+	if len(d.Logins) == 0 {
+		t.Error("no reasons for refused logins")
+	}
+	if out := s.ctl(t, "drops"); !strings.Contains(out, "unknown_dest ") || !strings.Contains(out, "eof") {
+		t.Error(out)
+	}
+}
+
+func TestControlDeny(t *testing.T) {
+	needXderp(t, "control socket")
+	for _, m := range []mode{plain, tlsName} {
+		s := start(t, opts{mode: m, control: true, args: []string{"--deny", "192.0.2.0/24"}})
+		a, b := s.client(t), s.client(t)
+		deliver(a, b)
+
+		s.ctl(t, "deny", "198.51.100.7", "2001:db8::/32")
+		deliver(a, b)
+		var l struct {
+			Closed int64
+			Denied []struct {
+				Network string
+				Setting bool
+			}
+		}
+		s.ctlJSON(t, &l, "deny")
+		if got := fmt.Sprint(l.Denied); got != "[{192.0.2.0/24 true} {198.51.100.7/32 false} {2001:db8::/32 false}]" {
+			t.Error(got)
+		}
+
+		before := s.closed(t, "denied")
+		s.ctlJSON(t, &l, "deny", "127.0.0.1/8")
+		if l.Closed != 2 {
+			t.Errorf("%d closed, want 2", l.Closed)
+		}
+		a.wantClosed()
+		b.wantClosed()
+		c := dialTCP(t, s.addr)
+		if n, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("read %d bytes of a denied connection", n)
+		}
+		if n := s.closed(t, "denied") - before; n != 3 {
+			t.Errorf("%d counted, want 3", n)
+		}
+
+		// What a wider network holds stays denied when a narrower one is allowed.
+		s.ctl(t, "deny", "127.0.0.1")
+		s.ctl(t, "allow", "127.0.0.1/32")
+		if _, err := dialTCP(t, s.addr).Read(make([]byte, 1)); err == nil {
+			t.Error("not denied any more")
+		}
+		s.ctl(t, "allow", "127.1.2.3/8")
+		deliver(s.client(t), s.client(t))
+
+		for _, bad := range []struct {
+			args []string
+			say  string
+		}{
+			{[]string{"deny", "198.51.100.8", "nonsense"}, `"nonsense" is no network`},
+			{[]string{"allow", "127.0.0.0/8"}, "was not denied by xderpctl"},
+			{[]string{"allow", "198.51.100.7", "192.0.2.0/24"}, "was not denied by xderpctl"},
+		} {
+			_, errs, code := s.ctlRun(t, bad.args...)
+			if code != 1 || !strings.Contains(errs, bad.say) {
+				t.Errorf("%v: exit %d, %s", bad.args, code, errs)
+			}
+		}
+		s.ctlJSON(t, &l, "deny")
+		if len(l.Denied) != 3 {
+			t.Errorf("a refused command changed something: %v", l.Denied)
+		}
+	}
+}
+
+func TestControlDrain(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{mode: tlsName, control: true})
+	var all []*raw
+	for range 5 {
+		all = append(all, s.client(t))
+	}
+	done := make(chan string)
+	go func() {
+		out, _, code := s.ctlRun(t, "drain")
+		done <- fmt.Sprintf("%d %s", code, out)
+	}()
+	for _, r := range all {
+		r.want(fRestarting)
+		r.wantClosed()
+	}
+	if got := <-done; !strings.HasPrefix(got, "0 draining 5 connections") {
+		t.Error(got)
+	}
+	select {
+	case <-s.exited:
+	case <-time.After(patience):
+		t.Fatal("runs on")
+	}
+	s.stopped = true
+	if s.exitErr != nil {
+		t.Error(s.exitErr)
+	}
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "admin/commands.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,10 +14,13 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "relay/relay.h"
+#include "wire/handshake.h"
+
+#define MAX_ARGS	4096U
 
 struct request {
 	struct relay *relay;
-	const json_t *args;		/* the whole object */
+	const json_t *args;		/* array of strings; NULL: none */
 	struct control_reply *reply;
 };
 
@@ -115,32 +119,177 @@ static void status(struct request *rq)
 	put(&rq->reply->out, v);
 }
 
+/* --- drops */
+
+static void drops(struct request *rq)
+{
+	json_t *packets = json_array(), *closed = json_array(), *logins = json_array();
+	struct shard_stats st;
+
+	relay_stats(rq->relay, &st);
+	for (unsigned int i = 0; i < DROP_REASON_NR; i++)
+		json_array_append_new(packets, json_pack("{sssIsIsIsI}", "reason", drop_reason_name(i),
+			"disco", (json_int_t)st.packets_dropped[i][KIND_DISCO],
+			"other", (json_int_t)st.packets_dropped[i][KIND_OTHER],
+			"disco_bytes", (json_int_t)st.bytes_dropped[i][KIND_DISCO],
+			"other_bytes", (json_int_t)st.bytes_dropped[i][KIND_OTHER]));
+	for (unsigned int i = 0; i < CLOSE_REASON_NR; i++)
+		json_array_append_new(closed, json_pack("{sssI}", "reason", close_reason_name(i),
+			"connections", (json_int_t)st.closed[i]));
+	for (unsigned int i = 1; i < LOGIN_REFUSAL_NR; i++)
+		json_array_append_new(logins, json_pack("{sssI}", "reason", login_refusal_name(i),
+			"logins", (json_int_t)st.login_refused[i]));
+	put(&rq->reply->out, json_pack("{sIsososo}", "packets_received", (json_int_t)st.packets_received,
+		"packets", packets, "connections", closed, "logins", logins));
+}
+
+/* --- drain */
+
+static void drain(struct request *rq)
+{
+	struct shard_stats st;
+
+	relay_stats(rq->relay, &st);
+	put(&rq->reply->out, json_pack("{sIsI}", "connections", (json_int_t)st.conns, "timeout_seconds",
+		(json_int_t)(rq->relay->cfg->drain_timeout_ns / NS_PER_S)));
+	rq->reply->end = true;
+}
+
+/* --- deny, allow */
+
+/* The arguments as networks, malloc'ed. NULL: refused. */
+static struct cidr *networks(struct request *rq, size_t *n)
+{
+	struct cidr *v;
+	json_t *arg;
+	size_t i;
+
+	*n = json_array_size(rq->args);
+	v = malloc((*n + 1) * sizeof(*v));
+	if (!v) {
+		refuse(rq, "out of memory");
+		return NULL;
+	}
+	json_array_foreach(rq->args, i, arg) {
+		if (!cidr_parse(&v[i], json_string_value(arg), json_string_length(arg))) {
+			refuse(rq, "\"%.60s\" is no network; allowed: addresses and networks such as 192.0.2.7 or 10.0.0.0/8",
+			       json_string_value(arg));
+			free(v);
+			return NULL;
+		}
+	}
+	return v;
+}
+
+static void append_networks(json_t *to, const struct cidr *v, size_t n, bool setting)
+{
+	char text[CIDR_TEXT_LEN];
+
+	for (size_t i = 0; i < n; i++) {
+		cidr_text(text, &v[i]);
+		json_array_append_new(to, json_pack("{sssb}", "network", text, "setting", setting));
+	}
+}
+
+static void put_denied(struct request *rq, uint64_t closed)
+{
+	const struct relay *r = rq->relay;
+	size_t n = cidr_list_parse(NULL, 0, r->cfg->deny);
+	struct cidr *of_setting = malloc((n + 1) * sizeof(*of_setting));
+	json_t *all = json_array();
+
+	if (of_setting)
+		cidr_list_parse(of_setting, n, r->cfg->deny);
+	append_networks(all, of_setting, of_setting ? n : 0, true);
+	free(of_setting);
+	append_networks(all, r->deny.nets, r->deny.n, false);
+	put(&rq->reply->out, json_pack("{sIso}", "closed", (json_int_t)closed, "denied", all));
+}
+
+static void deny(struct request *rq)
+{
+	uint64_t closed = 0;
+	size_t n;
+	struct cidr *v = networks(rq, &n);
+	int err = 0;
+
+	if (!v)
+		return;
+	if (n)
+		err = deny_add(rq->relay, v, n, &closed);
+	free(v);
+	if (err)
+		refuse(rq, err == -ENOSPC ? "at most %u networks can be denied while the relay runs; put wider ones in their place, "
+		       "or use a firewall" : "out of memory", DENY_MAX);
+	else
+		put_denied(rq, closed);
+}
+
+static void allow(struct request *rq)
+{
+	char text[CIDR_TEXT_LEN];
+	size_t n, missing = 0;
+	struct cidr *v = networks(rq, &n);
+	int err;
+
+	if (!v)
+		return;
+	err = deny_remove(rq->relay, v, n, &missing);
+	if (err == -ENOENT) {
+		cidr_text(text, &v[missing]);
+		refuse(rq, "%s was not denied by xderpctl deny, which lists what is; what --deny says is changed there", text);
+	} else if (err) {
+		refuse(rq, "out of memory");
+	} else {
+		put_denied(rq, 0);
+	}
+	free(v);
+}
+
 /* --- */
 
 static const struct {
 	const char *name;
 	void (*run)(struct request *rq);
+	unsigned int min_args, max_args;
 } commands[] = {
 	{ "status", status },
+	{ "drops", drops },
+	{ "drain", drain },
+	{ "deny", deny, 0, MAX_ARGS },
+	{ "allow", allow, 1, MAX_ARGS },
 };
+
+static bool args_fit(const json_t *args, size_t min, size_t max)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(args, i, v)
+		if (!json_is_string(v))
+			return false;
+	return (!args || json_is_array(args)) && json_array_size(args) >= min && json_array_size(args) <= max;
+}
 
 void commands_handle(const char *line, size_t n, struct control_reply *ret, void *relay)
 {
 	json_error_t e;
-	json_t *args = json_loadb(line, n, JSON_REJECT_DUPLICATES, &e);
-	const char *name = json_string_value(json_object_get(args, "command"));
-	struct request rq = { .relay = relay, .args = args, .reply = ret };
+	json_t *root = json_loadb(line, n, JSON_REJECT_DUPLICATES, &e);
+	const char *name = json_string_value(json_object_get(root, "command"));
+	struct request rq = { .relay = relay, .args = json_object_get(root, "args"), .reply = ret };
 	size_t i = 0;
 
 	while (name && i < ARRAY_SIZE(commands) && strcmp(name, commands[i].name))
 		i++;
-	if (!args)
+	if (!root)
 		refuse(&rq, "the request is not JSON: %s", e.text);
 	else if (!name)
 		refuse(&rq, "the request is not an object with a \"command\"");
 	else if (i == ARRAY_SIZE(commands))
 		refuse(&rq, "this relay (%s) has no command \"%.40s\"", xderp_version, name);
+	else if (!args_fit(rq.args, commands[i].min_args, commands[i].max_args))
+		refuse(&rq, "%s takes an array \"args\" of %u to %u strings", name, commands[i].min_args, commands[i].max_args);
 	else
 		commands[i].run(&rq);
-	json_decref(args);
+	json_decref(root);
 }

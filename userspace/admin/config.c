@@ -74,6 +74,7 @@ static const struct flag table[] = {
 	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay" },
 	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000 },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
+	{ "deny", FLAG_STRING, AT(deny), "", "networks whose connections are refused, comma-separated; xderpctl deny adds to them" },
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made" },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
@@ -159,7 +160,7 @@ static void set_defaults(struct config *cfg)
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
 		.queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .log_level = LOG_LEVEL_INFO,
+		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .log_level = LOG_LEVEL_INFO, .deny = "",
 		.trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS"),
 		.allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP"),
 		.debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH"),
@@ -199,15 +200,15 @@ static int check_home(const char *home)
 	return 0;
 }
 
-static int check_networks(const char *list)
+static int check_networks(const char *name, const char *list)
 {
 	size_t n;
 	const char *bad = cidr_list_bad(list, &n);
 
 	if (!bad)
 		return 0;
-	fprintf(stderr, "xderpd: -debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS): \"%.*s\" is wrong; "
-		"allowed: addresses and networks such as 10.0.0.0/8, separated by commas\n", (int)n, bad);
+	fprintf(stderr, "xderpd: %s: \"%.*s\" is wrong; "
+		"allowed: addresses and networks such as 10.0.0.0/8, separated by commas\n", name, (int)n, bad);
 	return -EINVAL;
 }
 
@@ -241,7 +242,8 @@ static int check(struct config *cfg)
 	}
 	bad |= find_key_path(cfg);
 	bad |= check_home(cfg->home);
-	bad |= check_networks(cfg->trusted_cidrs);
+	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs);
+	bad |= check_networks("-deny", cfg->deny);
 	return bad ? -EINVAL : 0;
 }
 

@@ -62,6 +62,7 @@ struct config {
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */
 	const char *debug_key_path;	/* TS_DEBUG_KEY_PATH, may be "" */
 
+	const char *deny;		/* --deny: comma list of networks, may be "" */
 	const char *control_socket;	/* --control-socket; "": off, NULL: CONFIG_CONTROL_SOCKET if it can be made */
 
 	char *owned[4];			/* strings made here, freed by config_done */

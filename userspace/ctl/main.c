@@ -27,6 +27,7 @@ struct command {
 	const char *name, *args, *help;
 	unsigned int min_args, max_args;
 	void (*show)(const json_t *answer);
+	bool waits;			/* for the end of the relay */
 };
 
 static const struct flag flags[] = {
@@ -39,6 +40,12 @@ static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) 
 
 static const struct command commands[] = {
 	{ "status", "", "version, connections, shards, and what is on and off and why", 0, 0, show_status },
+	{ "drops", "", "packets dropped, connections closed and logins refused, by reason", 0, 0, show_drops },
+	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
+	  0, MAX_ARGS, show_denied },
+	{ "allow", "NETWORK...", "take networks back that were denied", 1, MAX_ARGS, show_denied },
+	{ "drain", "", "stop accepting, let queued packets leave, tell clients, end; returns when the relay has ended", 0, 0,
+	  show_drain, true },
 };
 
 static void help(void)
@@ -86,9 +93,18 @@ static const struct command *find(const struct options *o)
 	return NULL;
 }
 
+static json_t *make_request(const struct options *o)
+{
+	json_t *args = json_array();
+
+	for (unsigned int i = 1; i < o->nargs; i++)
+		json_array_append_new(args, json_string(o->args[i]));
+	return json_pack("{ssso}", "command", o->args[0], "args", args);
+}
+
 static int run(const struct options *o, const struct command *c)
 {
-	json_t *request = json_pack("{ss}", "command", c->name), *answer;
+	json_t *request = make_request(o), *answer;
 	const char *refused;
 	char err[512];
 	FILE *link = link_ask(o->socket, request, err, sizeof(err));
@@ -109,6 +125,8 @@ static int run(const struct options *o, const struct command *c)
 		c->show(answer);
 	}
 	json_decref(answer);
+	if (c->waits && !refused)
+		json_decref(link_next(link, err, sizeof(err)));
 	fclose(link);
 	return refused ? EXIT_REFUSED : 0;
 }

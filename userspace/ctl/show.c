@@ -115,3 +115,60 @@ void show_status(const json_t *answer)
 	printf("\n");
 	show_table(json_object_get(answer, "features"), feature, ARRAY_SIZE(feature));
 }
+
+/* The rows whose counter key is not zero. */
+static json_t *nonzero(const json_t *rows, const char *key)
+{
+	json_t *a = json_array(), *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+		if (number(row, key))
+			json_array_append(a, row);
+	return a;
+}
+
+void show_drops(const json_t *answer)
+{
+	static const struct show_column drop[] = {
+		{ "dropped packets", "reason" }, { "disco", "disco", true }, { "bytes", "disco_bytes", true },
+		{ "other", "other", true }, { "bytes", "other_bytes", true },
+	};
+	static const struct show_column closed[] = { { "closed or refused", "reason" }, { "connections", "connections", true } };
+	static const struct show_column login[] = { { "refused logins", "reason" }, { "logins", "logins", true } };
+	json_t *conns = nonzero(json_object_get(answer, "connections"), "connections");
+	json_t *logins = nonzero(json_object_get(answer, "logins"), "logins");
+
+	printf("packets received: %" JSON_INTEGER_FORMAT "\n\n", number(answer, "packets_received"));
+	show_table(json_object_get(answer, "packets"), drop, ARRAY_SIZE(drop));
+	if (json_array_size(conns)) {
+		printf("\n");
+		show_table(conns, closed, ARRAY_SIZE(closed));
+	}
+	if (json_array_size(logins)) {
+		printf("\n");
+		show_table(logins, login, ARRAY_SIZE(login));
+	}
+	json_decref(conns);
+	json_decref(logins);
+}
+
+void show_denied(const json_t *answer)
+{
+	static const struct show_column cols[] = { { "denied", "network" }, { "by --deny", "setting" } };
+	const json_t *all = json_object_get(answer, "denied");
+
+	if (number(answer, "closed"))
+		printf("%" JSON_INTEGER_FORMAT " connections closed\n", number(answer, "closed"));
+	if (json_array_size(all))
+		show_table(all, cols, ARRAY_SIZE(cols));
+	else
+		printf("nothing is denied\n");
+}
+
+void show_drain(const json_t *answer)
+{
+	printf("draining %" JSON_INTEGER_FORMAT " connections, at most %" JSON_INTEGER_FORMAT " s\n",
+	       number(answer, "connections"), number(answer, "timeout_seconds"));
+	fflush(stdout);
+}

@@ -16,5 +16,8 @@ struct show_column {
 void show_table(const json_t *rows, const struct show_column *cols, unsigned int n);
 
 void show_status(const json_t *answer);
+void show_drops(const json_t *answer);
+void show_denied(const json_t *answer);
+void show_drain(const json_t *answer);
 
 #endif

@@ -167,6 +167,10 @@ static bool admit(struct shard *s, int fd, bool main_port)
 {
 	const struct config *cfg = s->cfg;
 
+	if (deny_holds_peer(&s->relay->deny, fd)) {
+		refuse(s, fd, CLOSE_DENIED);
+		return false;
+	}
 	/* derper limits the TLS listener only. */
 	if (main_port && cfg->tls && cfg->accept_limit < 1e15 &&
 	    !bucket_take(&s->accept, cfg->accept_limit / s->relay->nshards,
@@ -212,11 +216,12 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 	struct conn *c;
 
 	STAT_INC(&s->stats, tcp_accepted);
-	if (s->draining || !admit(s, fd, main_port)) {
-		if (s->draining)
-			close(fd);
+	if (s->draining) {
+		close(fd);
 		return;
 	}
+	if (!admit(s, fd, main_port))
+		return;
 	c = shard_conn_new(s);
 	if (!c) {
 		refuse(s, fd, CLOSE_CONN_LIMIT);

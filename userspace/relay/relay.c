@@ -200,13 +200,17 @@ int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t er
 	pthread_barrier_init(&r->started, NULL, r->nshards + 1);
 	r->start_unix = (uint64_t)time(NULL);
 	r->start_ns = clock_now_ns();
-	e = directory_new(&r->directory);
+	e = ask_init(&r->ask);
+	if (!e)
+		e = directory_new(&r->directory);
 	for (unsigned int i = 0; !e && i < r->nshards; i++)
 		e = shard_new(&r->shards[i], r, (uint16_t)i);
 	for (unsigned int i = 0; !e && i < r->nshards; i++)
 		for (unsigned int j = 0; !e && j < r->nshards; j++)
 			if (i != j)
 				e = msgring_new(&r->rings[i][j], MAILBOX_RING);
+	if (!e)
+		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
 		e = load_tls(r, err, errlen);
 	if (!e && cfg->tls)
@@ -235,6 +239,8 @@ void relay_free(struct relay *r)
 	tls_ctx_free(r->tls);
 	tls_ctx_free(r->tls_before);
 	directory_free(r->directory);
+	deny_done(&r->deny);
+	ask_close(&r->ask);
 	pthread_barrier_destroy(&r->started);
 	free(r);
 }

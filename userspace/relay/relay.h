@@ -10,6 +10,8 @@
 #include "admin/config.h"
 #include "net/record_path.h"
 #include "net/tls.h"
+#include "relay/ask.h"
+#include "relay/deny.h"
 #include "relay/directory.h"
 #include "relay/frontdoor.h"
 #include "relay/stats.h"
@@ -33,6 +35,8 @@ struct relay {
 	uint64_t start_unix, start_ns;
 	/* Renders debug pages; set before relay_start. NULL: there are none. */
 	int (*page)(enum frontdoor_page page, struct textbuf *body, void *relay);
+	struct ask ask;
+	struct deny deny;
 	unsigned int watchers;		/* atomic: connections that watch, all shards */
 	bool draining;			/* atomic: shards see it after a wake */
 };

@@ -10,6 +10,7 @@
 
 #include "base/feature.h"
 #include "base/log.h"
+#include "relay/ask.h"
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
 #include "relay/sendq.h"
@@ -266,7 +267,7 @@ static uint64_t sleep_ns(struct shard *s)
 		return 0;
 	__atomic_store_n(&s->asleep, 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (mailbox_pending(s) || __atomic_load_n(&s->relay->draining, __ATOMIC_RELAXED) != s->draining)
+	if (mailbox_pending(s) || ask_pending(s) || __atomic_load_n(&s->relay->draining, __ATOMIC_RELAXED) != s->draining)
 		return 0;
 	ns = timer_sleep_ns(&s->wheel, s->now_ns);
 	if (s->retry || !list_empty(&s->starved))
@@ -305,6 +306,7 @@ static int turn(struct shard *s)
 	s->retry = false;
 	if (!s->draining && __atomic_load_n(&s->relay->draining, __ATOMIC_ACQUIRE))
 		start_drain(s);
+	ask_turn(s);
 	mailbox_receive(s);
 	timer_run(&s->wheel, s->now_ns, SHARD_TIMERS, s);
 	mesh_walk(s);
@@ -363,6 +365,7 @@ void *shard_run(void *shard)
 			break;
 		}
 	}
+	ask_leave(s);
 	return NULL;
 }
 

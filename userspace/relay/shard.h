@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A shard: one thread, one io engine, its connections, pools and timers. Only its own thread touches
- * it, except: asleep and stats (atomic), io_wake(io), and its ends of the message rings. */
+ * it, except: asleep, ask_seen and stats (atomic), io_wake(io), and its ends of the message rings. */
 #ifndef XDERP_SHARD_H
 #define XDERP_SHARD_H
 
@@ -65,6 +65,7 @@ struct shard {
 	unsigned int nlisteners;
 
 	pthread_t thread;
+	uint32_t ask_seen;		/* atomic: the last request of admin that this shard has done */
 	int start_err;			/* of the thread, valid once started */
 	uint32_t asleep __attribute__((aligned(64)));
 	struct shard_stats stats __attribute__((aligned(64)));

@@ -52,7 +52,8 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(MESH_OVERFLOW,	"mesh_overflow", "watcher did not keep up with updates")	\
 	X(NO_MEMORY,		"no_memory", "shard's memory limit")			\
 	X(DRAIN,		"drain", "shutting down")				\
-	X(KTLS_REKEY,		"ktls_rekey", "TLS keys had to change, which this kernel can't")
+	X(KTLS_REKEY,		"ktls_rekey", "TLS keys had to change, which this kernel can't") \
+	X(DENIED,		"denied", "from a network on the deny list")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/deny.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/listen.h"
+#include "relay/relay.h"
+#include "relay/shard.h"
+
+static bool holds(const struct cidr_set *set, const struct sockaddr *sa)
+{
+	uint8_t ip[16];
+	uint16_t port;
+
+	sockaddr_to_16(ip, &port, sa);
+	return cidr_set_holds(set, ip);
+}
+
+bool deny_holds_peer(const struct deny *d, int fd)
+{
+	const struct cidr_set *set = __atomic_load_n(&d->set, __ATOMIC_ACQUIRE);
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	return set && !getpeername(fd, (struct sockaddr *)&sa, &len) && holds(set, (struct sockaddr *)&sa);
+}
+
+/* Both sources in one set; NULL if they are empty. */
+static int make_set(struct cidr_set **ret, const char *setting, const struct cidr *nets, size_t n)
+{
+	size_t from_setting = cidr_list_parse(NULL, 0, setting);
+	struct cidr *all;
+
+	*ret = NULL;
+	if (!from_setting && !n)
+		return 0;
+	all = malloc((from_setting + n) * sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	cidr_list_parse(all, from_setting, setting);
+	if (n)
+		memcpy(all + from_setting, nets, n * sizeof(*nets));
+	*ret = cidr_set_new(all, from_setting + n);
+	free(all);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int deny_init(struct deny *d, const char *setting)
+{
+	return make_set(&d->set, setting, d->nets, d->n);
+}
+
+void deny_done(struct deny *d)
+{
+	free(d->set);
+	free(d->nets);
+}
+
+/* --- changes while the shards run */
+
+struct purge {
+	const struct cidr_set *set;
+	uint32_t cursor[RELAY_MAX_SHARDS];
+	uint64_t closed;		/* atomic */
+};
+
+static void close_denied(struct conn *c, void *ctx)
+{
+	struct purge *p = ctx;
+
+	if (!holds(p->set, &c->src.sa))
+		return;
+	conn_close(c, CLOSE_DENIED);
+	__atomic_add_fetch(&p->closed, 1, __ATOMIC_RELAXED);
+}
+
+static bool purge(struct shard *s, void *ctx)
+{
+	struct purge *p = ctx;
+
+	return p->set && ask_walk(s, &p->cursor[s->id], close_denied, p);
+}
+
+/* nets (taken over) are what is denied from now on, besides the setting. */
+static int replace(struct relay *r, const char *setting, struct cidr *nets, size_t n, uint64_t *closed)
+{
+	struct deny *d = &r->deny;
+	struct cidr_set *before = d->set, *set;
+	struct purge p = { 0 };
+	int err = make_set(&set, setting, nets, n);
+
+	if (err) {
+		free(nets);
+		return err;
+	}
+	free(d->nets);
+	d->nets = nets;
+	d->n = n;
+	__atomic_store_n(&d->set, set, __ATOMIC_RELEASE);
+	p.set = set;
+	ask_all(r, purge, &p);
+	free(before);
+	*closed = p.closed;
+	return 0;
+}
+
+static const struct cidr *find(const struct cidr *nets, size_t n, const struct cidr *c)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cidr_equal(&nets[i], c))
+			return &nets[i];
+	return NULL;
+}
+
+int deny_add(struct relay *r, const struct cidr *nets, size_t n, uint64_t *closed)
+{
+	size_t all = r->deny.n;
+	struct cidr *v = malloc((all + n) * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	if (all)
+		memcpy(v, r->deny.nets, all * sizeof(*v));
+	for (size_t i = 0; i < n; i++)
+		if (!find(v, all, &nets[i]))
+			v[all++] = nets[i];
+	if (all > DENY_MAX) {
+		free(v);
+		return -ENOSPC;
+	}
+	return replace(r, r->cfg->deny, v, all, closed);
+}
+
+int deny_remove(struct relay *r, const struct cidr *nets, size_t n, size_t *missing)
+{
+	const struct deny *d = &r->deny;
+	struct cidr *v;
+	size_t left = 0;
+	uint64_t closed;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!find(d->nets, d->n, &nets[i])) {
+			*missing = i;
+			return -ENOENT;
+		}
+	}
+	v = malloc(d->n * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n; i++)
+		if (!find(nets, n, &d->nets[i]))
+			v[left++] = d->nets[i];
+	return replace(r, r->cfg->deny, v, left, &closed);
+}
