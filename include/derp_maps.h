@@ -16,7 +16,8 @@ struct derp_peer_key {
 /* What lies between a connection's plaintext and its socket. bpftool prints the names. */
 enum derp_transport {
 	DERP_PLAIN,
-	DERP_TLS,
+	DERP_TLS,	/* records in user space */
+	DERP_KTLS,	/* records in the kernel */
 };
 
 #define DERP_SHORT_KEY_LEN	8	/* "[12345]": how Tailscale's logs name a key */

@@ -114,9 +114,9 @@ static int open_kern(struct kern **ret, const struct config *cfg, char *err, siz
 		return -1;
 	}
 	if (*ret)
-		feature_set("bpf", "on", "maps of %u peers in %s", cfg->bpf_peers, cfg->bpffs);
+		feature_set("bpf", "on", "up to %u peers in %s", cfg->bpf_peers, cfg->bpffs);
 	else
-		feature_set("bpf", "off", "%s", *why ? why : "--bpf=off");
+		feature_set("bpf", "off", "%s", why);
 	return 0;
 }
 
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
 	raise_file_limit(&cfg);
 	if (open_kern(&kern, &cfg, err, sizeof(err)))
 		return fail(err);
-	if (relay_new(&relay, &cfg, err, sizeof(err))) {
+	if (relay_new(&relay, &cfg, kern_peers(kern), err, sizeof(err))) {
 		kern_close(kern);
 		return fail(err);
 	}

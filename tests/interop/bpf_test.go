@@ -11,6 +11,11 @@ import (
 	"testing"
 )
 
+const (
+	bpfOn  = "event=feature name=bpf state=on"
+	bpfOff = "event=feature name=bpf state=off"
+)
+
 // bpffs is a directory for pins in a BPF file system of the test's own. It skips where the kernel refuses that.
 func bpffs(t testing.TB) string {
 	t.Helper()
@@ -41,7 +46,7 @@ func startBPF(t testing.TB, dir string, o opts) *server {
 	t.Helper()
 	o.args = append(o.args, "--bpf=on", "--bpffs", dir)
 	s := start(t, o)
-	if !strings.Contains(s.log.String(), "event=feature name=bpf state=on") {
+	if !strings.Contains(s.log.String(), bpfOn) {
 		t.Fatal("no line says that BPF is on")
 	}
 	return s
@@ -105,7 +110,7 @@ func TestBPFPinsOfALivingDaemonAreLeftAlone(t *testing.T) {
 		t.Errorf("it does not say why:\n%s", log)
 	}
 	auto := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
-	if n := strings.Count(auto.log.String(), "event=feature name=bpf state=off reason=\"another xderpd"); n != 1 {
+	if n := strings.Count(auto.log.String(), bpfOff+" reason=\"another xderpd"); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
 	auto.stop(t)
@@ -120,14 +125,14 @@ func TestBPFWithoutFileSystem(t *testing.T) {
 		t.Errorf("it does not say why:\n%s", log)
 	}
 	s := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
-	if n := strings.Count(s.log.String(), "event=feature name=bpf state=off"); n != 1 {
+	if n := strings.Count(s.log.String(), bpfOff); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Errorf("%s was left behind", dir)
 	}
 	off := start(t, opts{args: []string{"--bpf=off"}})
-	if strings.Contains(off.log.String(), "event=bpf") {
-		t.Error("--bpf=off talks about BPF")
+	if !strings.Contains(off.log.String(), bpfOff+` reason="--bpf=off"`) {
+		t.Error("no line says that BPF is off because it should be")
 	}
 }

@@ -17,7 +17,7 @@ static struct directory *d;
 static int setup(void **state)
 {
 	(void)state;
-	return sodium_init() < 0 || directory_new(&d);
+	return sodium_init() < 0 || directory_new(&d, NULL);
 }
 
 static int teardown(void **state)

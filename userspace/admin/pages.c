@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/feature.h"
+#include "kern/peermap.h"
 #include "relay/relay.h"
 #include "wire/handshake.h"
 
@@ -287,6 +288,8 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 		textbuf_printf(b, "xderp_ktls_fallbacks_total{reason=\"%s\"} %" PRIu64 "\n", ktls_fallback_name(r), st->ktls_fallbacks[r]);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
+	if (s->relay->peers)
+		value(b, "xderp_bpf_peers_refused_total", "counter", peermap_refused(s->relay->peers));
 	if (s->cfg->tls)
 		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(__atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE)));
 }

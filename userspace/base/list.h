@@ -47,6 +47,18 @@ static inline struct list *list_pop_front(struct list *head)
 	return n;
 }
 
+/* Append all of from, which is empty afterwards. */
+static inline void list_move_all(struct list *to, struct list *from)
+{
+	if (list_empty(from))
+		return;
+	from->next->prev = to->prev;
+	to->prev->next = from->next;
+	from->prev->next = to;
+	to->prev = from->prev;
+	list_init(from);
+}
+
 #define list_entry(n, type, member)	container_of(n, type, member)
 #define list_for_each(it, head) \
 	for (struct list *it = (head)->next; it != (head); it = it->next)

@@ -46,7 +46,7 @@ int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t le
 	int err;
 
 	*ret = NULL;
-	*why = '\0';
+	snprintf(why, len, "--bpf=off");
 	if (o->mode == KERN_OFF)
 		return 0;
 	k = calloc(1, sizeof(*k));

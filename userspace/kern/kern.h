@@ -18,7 +18,7 @@ struct kern;
 struct peermap;
 
 /* Needs root, or CAP_BPF, CAP_NET_ADMIN and a directory in a BPF file system. *ret is NULL if BPF is off: by KERN_OFF,
- * or because it can't be had and the mode is KERN_AUTO; then why is a sentence (else ""). With KERN_ON that is an
+ * or because it can't be had and the mode is KERN_AUTO; then why is a sentence. With KERN_ON the latter is an
  * error: -errno. Main thread. */
 int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t len);
 /* Removes the pins. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "net/listen.h"
 #include "relay/probe.h"
+#include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
@@ -323,6 +324,10 @@ static void count_ktls(struct conn *c)
 	if (c->ktls) {
 		STAT_INC(st, ktls_installs);
 		STAT_INC(st, ktls_active);
+		if (c->peer) {
+			STAT_SET(&c->peer->facts, transport, DERP_KTLS);
+			publish_touch(c);
+		}
 	} else {
 		STAT_INC(st, ktls_fallbacks[k - KTLS_ON - 1]);
 	}
@@ -378,6 +383,8 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 		count_ktls(c);
 	if (outbuf_len(&c->out))
 		conn_mark_dirty(c);
+	if (c->peer)
+		publish_note(c);
 	if (r)
 		input_ended(c, r);
 }

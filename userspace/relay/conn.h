@@ -40,6 +40,9 @@ struct peer {
 	uint32_t node;			/* in the directory */
 	bool mesh, prober, not_ideal, home, pong_waiting, hidden;
 	uint64_t login_ns;
+	struct peer_facts facts;
+	struct list touched;		/* on the shard's list if facts changed */
+	uint64_t published;		/* sum of the counters when they were last written to the BPF map */
 
 	/* Last destination looked up, good while the directory's version is dst_version. */
 	struct key dst;

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "kern/peermap.h"
+#include "relay/publish.h"
 
 #define CHUNK_NODES	1024U
 #define MAX_CHUNKS	4096U		/* 4 million keys */
@@ -55,6 +57,7 @@ struct directory {
 	uint32_t nchunks, free_head;
 	uint64_t nkeys;
 	struct relay_totals totals;
+	struct peermap *peers;		/* borrowed; NULL: none */
 };
 
 static uint64_t pack(struct conn_id id)
@@ -218,7 +221,7 @@ static int node_alloc(struct directory *d, uint32_t *ret)
 	return 0;
 }
 
-int directory_new(struct directory **ret)
+int directory_new(struct directory **ret, struct peermap *peers)
 {
 	struct directory *d = aligned_alloc(64, (sizeof(*d) + 63) / 64 * 64);
 	int err;
@@ -227,6 +230,7 @@ int directory_new(struct directory **ret)
 		return -ENOMEM;
 	memset(d, 0, sizeof(*d));
 	d->free_head = NO_NODE;
+	d->peers = peers;
 	randombytes_buf(d->hash_key, sizeof(d->hash_key));
 	pthread_mutex_init(&d->lock, NULL);
 	err = table_grow(d, FIRST_BUCKETS);
@@ -265,6 +269,41 @@ static uint32_t lookup(struct directory *d, const struct key *k, uint64_t hash)
 	while (i != NO_NODE && !node_key_equal(node_at(d, i), k))
 		i = node_at(d, i)->chain;
 	return i;
+}
+
+static const struct directory_member *active_member(struct node *n)
+{
+	struct member *v = members(n);
+
+	for (uint32_t i = 0; i < n->nmembers; i++)
+		if (pack(v[i].m.id) == n->active)
+			return &v[i].m;
+	return &v[0].m;
+}
+
+/* With the lock, which keeps the map in the order of changes: one entry a key, that of its active connection. */
+static void show(struct directory *d, struct node *n)
+{
+	const struct directory_member *m;
+	struct derp_peer_key k;
+	struct derp_peer v;
+
+	if (!d->peers)
+		return;
+	m = active_member(n);
+	memcpy(k.pub, m->present.key.b, sizeof(k.pub));
+	publish_entry(&v, m, n->nmembers - 1);
+	peermap_put(d->peers, &k, &v);
+}
+
+static void unshow(struct directory *d, const struct node *n)
+{
+	struct derp_peer_key k;
+
+	if (!d->peers)
+		return;
+	memcpy(k.pub, n->key, sizeof(k.pub));
+	peermap_del(d->peers, &k);
 }
 
 static int add_first(struct directory *d, const struct directory_member *m, uint64_t hash, uint32_t *node)
@@ -346,6 +385,7 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 	if (!err) {
 		*node = i;
 		*dup = node_at(d, i)->nmembers > 1;
+		show(d, node_at(d, i));
 	}
 	change_end(d);
 	pthread_mutex_unlock(&d->lock);
@@ -426,10 +466,13 @@ bool directory_remove(struct directory *d, uint32_t node, struct conn_id id)
 	pthread_mutex_lock(&d->lock);
 	change_begin(d);
 	last = n->nmembers == 1;
-	if (last)
+	if (last) {
+		unshow(d, n);
 		node_unlink(d, node);
-	else
+	} else {
 		remove_member(d, n, id);
+		show(d, n);
+	}
 	change_end(d);
 	pthread_mutex_unlock(&d->lock);
 	return last;
@@ -452,8 +495,19 @@ void directory_note_activity(struct directory *d, uint32_t node, struct conn_id 
 		v[i].spoke = ++n->last_spoke;
 		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 		set_active(n, pack(id));
+		show(d, n);
 	}
 	change_end(d);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void directory_refresh(struct directory *d, uint32_t node, struct conn_id id)
+{
+	struct node *n = node_at(d, node);
+
+	pthread_mutex_lock(&d->lock);
+	if (n->active == pack(id))
+		show(d, n);
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -476,16 +530,6 @@ unsigned int directory_members(struct directory *d, const struct key *k, uint64_
 	return n;
 }
 
-static const struct frame_present *active_present(struct node *n)
-{
-	struct member *v = members(n);
-
-	for (uint32_t i = 0; i < n->nmembers; i++)
-		if (pack(v[i].m.id) == n->active)
-			return &v[i].m.present;
-	return &v[0].m.present;
-}
-
 unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_present *ret,
 			    unsigned int max)
 {
@@ -494,7 +538,7 @@ unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_
 	pthread_mutex_lock(&d->lock);
 	for (; *cursor < d->nchunks * CHUNK_NODES && n < max; ++*cursor)
 		if (node_at(d, *cursor)->nmembers)
-			ret[n++] = *active_present(node_at(d, *cursor));
+			ret[n++] = active_member(node_at(d, *cursor))->present;
 	pthread_mutex_unlock(&d->lock);
 	return n;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/key.h"
+#include "derp_maps.h"
 #include "relay/stats.h"
 #include "wire/frame.h"
 
@@ -29,8 +30,10 @@ static inline bool conn_id_equal(struct conn_id a, struct conn_id b)
 }
 
 struct directory;
+struct peermap;
 
-int directory_new(struct directory **ret);
+/* peers: the BPF map that follows every change; borrowed, NULL: none. */
+int directory_new(struct directory **ret, struct peermap *peers);
 void directory_free(struct directory *d);
 
 /* Keyed hash of a public key, the same on every shard, secret to clients (they choose their keys). Never 0. */
@@ -42,8 +45,19 @@ bool directory_find(const struct directory *d, const struct key *k, uint64_t has
 /* Changes with every mutation: a caller may keep an answer of directory_find while it stays the same. */
 uint64_t directory_version(const struct directory *d);
 
+/* What a connection's shard says of it for everybody to read: words written by that shard only (STAT_*). */
+struct peer_facts {
+	uint64_t connected_at;		/* Unix time, seconds */
+	uint64_t home_since;		/* the same; 0: this relay is not its home */
+	uint64_t frames_in, bytes_in;	/* packets it sent, and their payload */
+	uint64_t frames_out, bytes_out;	/* packets handed to its transport */
+	uint64_t drops;			/* packets for it that were dropped */
+	enum derp_transport transport;
+};
+
 struct directory_member {
 	struct conn_id id;
+	const struct peer_facts *facts;	/* borrowed until directory_remove; not needed without a peer map */
 	struct frame_present present;	/* what watchers are told of this connection */
 };
 
@@ -58,6 +72,9 @@ bool directory_remove(struct directory *d, uint32_t node, struct conn_id id);
 /* A frame came from id: if it is a duplicate that is not active, make it so. The common case reads one
  * word and returns. */
 void directory_note_activity(struct directory *d, uint32_t node, struct conn_id id);
+
+/* The facts of this connection have changed: show them in the BPF map if it is the active one. */
+void directory_refresh(struct directory *d, uint32_t node, struct conn_id id);
 
 /* All connections of a key, at most max; returns how many there are. */
 unsigned int directory_members(struct directory *d, const struct key *k, uint64_t hash,

@@ -16,6 +16,12 @@ void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class cl
 	PROBE_DROP(why, bytes, s->id);
 }
 
+static void count_from(struct conn *from, uint32_t payload)
+{
+	STAT_INC(&from->peer->facts, frames_in);
+	STAT_ADD(&from->peer->facts, bytes_in, payload);
+}
+
 static enum pkt_class class_of(const uint8_t *payload, uint32_t n)
 {
 	return frame_is_disco(payload, n) ? PKT_DISCO : PKT_DATA;
@@ -90,6 +96,7 @@ void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 	};
 	struct key dst;
 
+	count_from(from, n);
 	STAT_INC(st, packets_received);
 	STAT_ADD(st, bytes_received, n);
 	if (d.class == PKT_DISCO)
@@ -111,6 +118,7 @@ void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 	};
 	struct key src, dst;
 
+	count_from(from, n);
 	STAT_INC(st, packets_forwarded_in);
 	STAT_ADD(st, bytes_forwarded_in, n);
 	memcpy(src.b, frame + DERP_HDR_LEN, KEY_LEN);
@@ -144,5 +152,6 @@ void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
 		STAT_ADD(st, bytes_received, n);
 		STAT_INC(st, packets_received_other);
 	}
+	count_from(from, n);
 	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, PKT_DATA, n + DERP_HDR_LEN + DERP_KEY_LEN);
 }

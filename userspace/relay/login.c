@@ -2,6 +2,7 @@
 /* DERP login: ServerKey out, ClientInfo in, ServerInfo out, then the connection is a peer. docs/protocol.md section 5. */
 #include <errno.h>
 #include <sodium.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "net/listen.h"
@@ -50,10 +51,15 @@ static struct peer *peer_new(struct conn *c, const struct client_info *ci)
 		.prober = ci->is_prober,
 		.not_ideal = c->not_ideal,
 		.login_ns = c->shard->now_ns,
+		.facts = {
+			.connected_at = (uint64_t)time(NULL),
+			.transport = c->ktls ? DERP_KTLS : c->transport.kind == TRANSPORT_PLAIN ? DERP_PLAIN : DERP_TLS,
+		},
 		.slab_class = cls,
 	};
 	gone_receiver_init(&p->gone);
 	list_init(&p->watcher);
+	list_init(&p->touched);
 	return p;
 }
 
@@ -87,6 +93,7 @@ static void admit(struct conn *c, const struct client_info *ci)
 		conn_close(c, CLOSE_NO_MEMORY);
 		return;
 	}
+	m.facts = &p->facts;
 	m.present.key = p->key;
 	m.present.flags = present_flags(p);
 	sockaddr_to_16(m.present.ip, &m.present.port, &c->src.sa);

@@ -2,9 +2,11 @@
 /* A logged-in connection: what the relay does with each frame, and how the peer leaves.
  * docs/protocol.md section 6. */
 #include <errno.h>
+#include <time.h>
 
 #include "relay/forward.h"
 #include "relay/mesh.h"
+#include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
@@ -18,6 +20,8 @@ static void note_preferred(struct conn *c, bool home)
 	if (c->peer->home == home)
 		return;
 	c->peer->home = home;
+	STAT_SET(&c->peer->facts, home_since, home ? time(NULL) : 0);
+	publish_touch(c);
 	if (home) {
 		STAT_INC(st, home_conns);
 		if (late)
@@ -188,6 +192,7 @@ void peer_hide(struct conn *c)
 	p->hidden = true;
 	note_preferred(c, false);
 	mesh_unwatch(c);
+	list_remove(&p->touched);
 	STAT_DEC(&s->stats, derp_conns);
 	if (p->mesh)
 		STAT_DEC(&s->stats, mesh_conns);

@@ -187,7 +187,7 @@ static void list_features(const struct config *cfg)
 		    cfg->has_mesh_key ? "nodes with the mesh key may watch and forward" : "no -mesh-psk-file");
 }
 
-int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t errlen)
+int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen)
 {
 	struct relay *r = calloc(1, sizeof(*r));
 	int e = -ENOMEM;
@@ -196,13 +196,14 @@ int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t er
 	if (!r)
 		return e;
 	r->cfg = cfg;
+	r->peers = peers;
 	r->nshards = cfg->shards;
 	pthread_barrier_init(&r->started, NULL, r->nshards + 1);
 	r->start_unix = (uint64_t)time(NULL);
 	r->start_ns = clock_now_ns();
 	e = ask_init(&r->ask);
 	if (!e)
-		e = directory_new(&r->directory);
+		e = directory_new(&r->directory, peers);
 	for (unsigned int i = 0; !e && i < r->nshards; i++)
 		e = shard_new(&r->shards[i], r, (uint16_t)i);
 	for (unsigned int i = 0; !e && i < r->nshards; i++)

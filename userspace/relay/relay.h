@@ -28,6 +28,7 @@ struct relay {
 	struct tls_ctx *tls_before;	/* owned: a shard may be just about to take its share of it */
 	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
+	struct peermap *peers;		/* borrowed; NULL: BPF is off */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
@@ -41,8 +42,8 @@ struct relay {
 	bool draining;			/* atomic: shards see it after a wake */
 };
 
-/* Load certificates, open sockets, make shards (not started). err: a sentence. */
-int relay_new(struct relay **ret, const struct config *cfg, char *err, size_t errlen);
+/* Load certificates, open sockets, make shards (not started). peers: the BPF map of peers, borrowed, or NULL. err: a sentence. */
+int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen);
 void relay_free(struct relay *r);
 
 /* Start the threads; wait for all of them. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "relay/forward.h"
+#include "relay/publish.h"
 #include "relay/shard.h"
 
 static void left_control(struct peer *peer, const struct pkt *p)
@@ -19,13 +20,21 @@ static void left_queue(struct conn *c, const struct pkt *p)
 	shard_note_queue_time(c->shard, p->queued_ns);
 }
 
+/* A packet for c. */
+static void count_drop(struct conn *c, enum drop_reason why, enum pkt_class class, uint32_t frame_len)
+{
+	STAT_INC(&c->peer->facts, drops);
+	publish_note(c);
+	forward_count_drop(c->shard, why, class, frame_len);
+}
+
 static void drop(struct conn *c, struct pkt *p, enum drop_reason why)
 {
 	if (p->class == PKT_CTL) {
 		left_control(c->peer, p);
 	} else {
 		left_queue(c, p);
-		forward_count_drop(c->shard, why, p->class, p->len);
+		count_drop(c, why, p->class, p->len);
 	}
 	pkt_free(&c->shard->mem, p);
 }
@@ -39,6 +48,8 @@ static void sent(struct conn *c, struct pkt *p)
 		left_queue(c, p);
 		STAT_INC(&s->stats, packets_sent);
 		STAT_ADD(&s->stats, bytes_sent, p->len - DERP_HDR_LEN - DERP_KEY_LEN);
+		STAT_INC(&c->peer->facts, frames_out);
+		STAT_ADD(&c->peer->facts, bytes_out, p->len - DERP_HDR_LEN - DERP_KEY_LEN);
 		if (!gone_subscribe(s->gone, &c->peer->gone, p->data + DERP_HDR_LEN, p->src_hash))
 			STAT_INC(&s->stats, gone_subscriptions_refused);
 	} else {
@@ -107,7 +118,7 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	limit_queue(to, d->class, (to->blocked ? s->cfg->queue_depth : SENDQ_TURN) - 1);
 	p = delivery_pkt(to, d);
 	if (!p) {
-		forward_count_drop(s, DROP_QUEUE_MEMORY, d->class, d->len);
+		count_drop(to, DROP_QUEUE_MEMORY, d->class, d->len);
 		return;
 	}
 	pktq_push(q, p);
@@ -200,6 +211,7 @@ int sendq_seal(struct conn *c)
 	}
 	if (frames)
 		stats_note_flush(&c->shard->stats, frames);
+	publish_note(c);
 	return err;
 }
 
@@ -213,6 +225,7 @@ void sendq_sent(struct conn *c, size_t n)
 		sent(c, pktq_pop(&peer->flight));
 	}
 	peer->head_off = (uint32_t)n;
+	publish_note(c);
 }
 
 void sendq_block(struct conn *c)

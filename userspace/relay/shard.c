@@ -13,6 +13,7 @@
 #include "relay/ask.h"
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
+#include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/stund.h"
 
@@ -175,8 +176,7 @@ static void rearm_starved(struct shard *s)
 	struct list batch;
 
 	list_init(&batch);
-	while ((it = list_pop_front(&s->starved)))
-		list_push_back(&batch, it);
+	list_move_all(&batch, &s->starved);
 	while ((it = list_pop_front(&batch)))
 		conn_rearm(list_entry(it, struct conn, starved));
 }
@@ -187,8 +187,7 @@ static void flush_dirty(struct shard *s)
 
 	/* Flushing may mark again (an error, a retry): that is for the next turn. */
 	list_init(&batch);
-	while ((it = list_pop_front(&s->dirty)))
-		list_push_back(&batch, it);
+	list_move_all(&batch, &s->dirty);
 	while ((it = list_pop_front(&batch)))
 		conn_flush(list_entry(it, struct conn, dirty));
 }
@@ -390,6 +389,7 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	list_init(&s->dead);
 	list_init(&s->starved);
 	list_init(&s->watchers);
+	publish_init(s);
 	s->chunks = calloc(s->max_chunks, sizeof(struct conn *));
 	s->free_slots = malloc((size_t)s->max_chunks * SHARD_CHUNK * sizeof(uint32_t));
 	if (!s->chunks || !s->free_slots || gone_table_new(&s->gone, &s->out)) {

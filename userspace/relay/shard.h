@@ -46,6 +46,9 @@ struct shard {
 	struct list dead;		/* closed and free of completions: released at the end of the turn */
 	struct list starved;		/* connections whose receive found no buffer */
 	struct list watchers;
+	/* Peers whose facts changed, and those of them being written to the BPF map (publish.c). */
+	struct list touched, publishing;
+	struct timer publish;
 	bool walking;			/* some watcher's flood is not over */
 	bool draining;
 	bool retry;			/* something waits for memory: don't sleep long */
