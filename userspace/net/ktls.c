@@ -120,6 +120,14 @@ ssize_t ktls_recv(int fd, enum record_type *type, uint8_t *buf, size_t cap)
 	return n;
 }
 
+int ktls_take_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) ? -errno : -err;
+}
+
 int ktls_send(int fd, enum record_type type, const uint8_t *p, size_t n)
 {
 	union control control = { 0 };

@@ -37,6 +37,8 @@ int ktls_set_tx(int fd, const struct record_keys *k);
 
 /* Fetch a record that is no data after a receive failed with EIO, never waiting. Returns its length; -errno. */
 ssize_t ktls_recv(int fd, enum record_type *type, uint8_t *buf, size_t cap);
+/* The error that a broken record left on the socket: until it is taken, sends fail with it. 0 or -errno. */
+int ktls_take_error(int fd);
 /* Send a record that is no data, never waiting. n is small. 0 or -errno. */
 int ktls_send(int fd, enum record_type type, const uint8_t *p, size_t n);
 

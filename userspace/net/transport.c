@@ -317,6 +317,7 @@ static int tell_broken(struct transport *t, enum record_alert alert, const char 
 {
 	const uint8_t body[] = { alert == RECORD_CLOSE_NOTIFY ? 1 : 2, (uint8_t)alert };
 
+	ktls_take_error(t->fd);
 	/* It may not fit in any more; the connection ends anyway. */
 	ktls_send(t->fd, RECORD_ALERT, body, sizeof(body));
 	if (why)
