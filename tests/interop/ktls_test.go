@@ -66,8 +66,8 @@ func mostlySmall(stream, seq uint64) int {
 // The kernel carries all of it, both ways, and every byte is compared.
 func TestKTLSExchange(t *testing.T) {
 	needKTLS(t)
+	s := start(t, opts{mode: tlsName}) // which loads the module
 	before := tlsStat(t)
-	s := start(t, opts{mode: tlsName})
 	a, b := s.client(t), s.client(t)
 	n := uint64(envInt("XDERP_KTLS_PACKETS", 50000))
 	begin := time.Now()
