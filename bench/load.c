@@ -15,6 +15,7 @@
 
 #define DRAIN_NS	(2 * NS_PER_S)
 #define DRAIN_STEP_NS	(20 * NS_PER_MS)
+#define COUNT_STEP_NS	NS_PER_MS
 #define SEARCH_START	20000.0
 #define SEARCH_TRIES	40
 #define SEARCH_EXACT	1.03	/* ends when the lowest bad rate is within 3 % of the highest good one */
@@ -202,18 +203,44 @@ static void sleep_with_progress(struct load *l, double seconds)
 	}
 }
 
-/* Warm up, measure between from and to, stop, wait for what is under way; after then holds the whole trial. */
-static int trial(struct load *l, double warmup, double duration, struct edge *from, struct edge *to,
-		 struct counters *after)
+/* Until so many more have been delivered; -ETIMEDOUT if none is for long. */
+static int wait_for_packets(struct load *l, uint64_t n)
 {
+	uint64_t seen = counters_of(l).delivered, goal = seen + n, now, last = clock_now_ns();
+
+	while (seen < goal) {
+		sleep_ns(COUNT_STEP_NS);
+		now = counters_of(l).delivered;
+		if (now != seen)
+			last = clock_now_ns();
+		else if (clock_now_ns() - last > DRAIN_NS)
+			return -ETIMEDOUT;
+		seen = now;
+	}
+	return 0;
+}
+
+static int span(struct load *l, double seconds, uint64_t packets)
+{
+	if (packets)
+		return wait_for_packets(l, packets);
+	sleep_with_progress(l, seconds);
+	return 0;
+}
+
+/* Warm up, measure between from and to, stop, wait for what is under way; after then holds the whole trial. */
+static int trial(struct load *l, struct edge *from, struct edge *to, struct counters *after)
+{
+	const struct options *o = l->o;
 	int err;
 
 	set_phase(l, PHASE_RUN);
-	sleep_with_progress(l, warmup);
+	err = span(l, o->warmup, o->packets / 5);
 	set_phase(l, PHASE_MEASURE);
-	err = take(l, from);
 	if (!err)
-		sleep_with_progress(l, duration);
+		err = take(l, from);
+	if (!err)
+		err = span(l, o->duration, o->packets);
 	if (!err)
 		err = take(l, to);
 	set_phase(l, PHASE_QUIET);
@@ -296,7 +323,7 @@ int load_run(const struct options *o, struct report *r)
 	if (err)
 		goto out;
 	set_rate(&l, o->rate);
-	err = trial(&l, o->warmup, o->duration, &from, &to, &after);
+	err = trial(&l, &from, &to, &after);
 	if (err)
 		goto out;
 	report_span(&l, r, &from, &to);
@@ -340,7 +367,7 @@ int load_search(const struct options *o, struct report *r)
 	for (int i = 0; !err && i < SEARCH_TRIES && !(bad > 0 && good * SEARCH_EXACT >= bad); i++) {
 		was = counters_of(&l);
 		set_rate(&l, rate);
-		err = trial(&l, o->warmup, o->duration, &from, &to, &is);
+		err = trial(&l, &from, &to, &is);
 		if (err)
 			break;
 		clean = is_clean(&was, &is, &from, &to, rate);

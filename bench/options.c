@@ -49,6 +49,7 @@ static const struct row {
 
 	{ "duration",    REAL,   AT(duration),    "seconds measured (5)" },
 	{ "warmup",      REAL,   AT(warmup),      "seconds before that (1)" },
+	{ "packets",     NUMBER, AT(packets),     "  N packets measured, a fifth as many before that; however long it takes" },
 	{ "threads",     NUMBER, AT(threads),     "generator threads; each has its own share of the clients (1)" },
 	{ "pin",         TEXT,   AT(pin),         "processors for them: 0 or 0,2,..." },
 	{ "server-pid",  NUMBER, AT(server_pid),  "process whose CPU and memory are measured" },
@@ -155,6 +156,8 @@ static const char *complaint(struct options *o)
 		return "--burst: 1 to 1024, and not more than --window";
 	if (!o->threads || o->threads > 64 || !o->concurrency)
 		return "--threads: 1 to 64; --concurrency: 1 or more";
+	if (o->packets && (o->search || o->idle || o->storm))
+		return "--packets goes with a load, not with --search, --idle or --storm";
 	if (!(o->duration > 0) || (o->verify && o->insecure))
 		return "--duration must be positive; --verify and --insecure exclude each other";
 	return NULL;

@@ -30,6 +30,7 @@ struct options {
 	unsigned int concurrency;
 
 	double duration, warmup;
+	unsigned int packets;	/* > 0: the span ends by them, not by time */
 	unsigned int threads, server_pid;
 	const char *pin, *json;
 	bool progress, self_check, help;
