@@ -120,7 +120,7 @@ $(B)/no-uring: tests/no-uring.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lseccomp
 
-.PHONY: deps run test lint bench help
+.PHONY: deps run test lint bench cost help
 deps:
 	@tools/deps
 run: deps
@@ -133,6 +133,8 @@ lint:
 	@tools/lint
 bench: all
 	@bench/compare $(ARGS)
+cost: all
+	@bench/cost $(if $(UPDATE),--update) $(ARGS)
 help:
 	@echo 'make         build/xderpd, build/xderpctl, build/xderp-bench'
 	@echo 'make deps    install what building and testing need (Debian 12 and later)'
@@ -142,6 +144,7 @@ help:
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
 	@echo 'make lint    layout rules, shell and Go checks'
 	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
+	@echo 'make cost    instructions per packet, against bench/cost.tsv; ARGS=--full for all sizes; UPDATE=1 sets them'
 
 .PHONY: clean
 clean:
