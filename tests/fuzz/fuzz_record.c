@@ -22,7 +22,7 @@ static int open_checked(uint8_t *p, size_t n, struct record *r)
 
 	CHECK(res == 1 || res == 0 || res == -EAGAIN || res == -EPROTO);
 	CHECK((res == -EPROTO) == (us.error != NULL));
-	CHECK(us.idle <= IDLE_MAX && (us.error || us.hs_len < KEY_UPDATE_LEN));
+	CHECK(us.idle <= IDLE_MAX && (us.error || us.hs_len < RECORD_KEY_UPDATE_LEN));
 	if (res >= 0) {
 		CHECK(r->used == record_size(p, n) && r->used <= n && r->n <= RECORD_PLAIN_MAX);
 		CHECK(r->p == p + RECORD_HEAD_LEN && r->n + RECORD_OVERHEAD <= r->used);
@@ -49,7 +49,7 @@ static uint8_t *sealed(uint8_t type, const uint8_t *text, size_t n, size_t pad, 
 	struct aead_input in;
 
 	CHECK(p);
-	p[0] = DATA;
+	p[0] = RECORD_DATA;
 	put_be16(p + 3, (uint16_t)(inner + AEAD_TAG_LEN));
 	if (n)
 		memcpy(p + RECORD_HEAD_LEN, text, n);
@@ -62,7 +62,7 @@ static uint8_t *sealed(uint8_t type, const uint8_t *text, size_t n, size_t pad, 
 
 static int forged(uint8_t type, const uint8_t *text, size_t n, size_t pad)
 {
-	bool whole = !us.hs_len, must_pass = type == DATA && n && whole && n + pad <= RECORD_PLAIN_MAX;
+	bool whole = !us.hs_len, must_pass = type == RECORD_DATA && n && whole && n + pad <= RECORD_PLAIN_MAX;
 	uint64_t seq = us.rd.seq;
 	struct record r;
 	size_t size;
@@ -72,13 +72,13 @@ static int forged(uint8_t type, const uint8_t *text, size_t n, size_t pad)
 	CHECK(record_open(&us, p, size - 1, &r) == (size <= RECORD_MAX ? -EAGAIN : -EPROTO));
 	res = open_checked(p, size, &r);
 	CHECK(!must_pass || res == 1);
-	CHECK(res < 0 || whole || type == HANDSHAKE);
-	if (res == 1 && type == DATA)
+	CHECK(res < 0 || whole || type == RECORD_HANDSHAKE);
+	if (res == 1 && type == RECORD_DATA)
 		CHECK(r.n == n && (!n || !memcmp(r.p, text, n)));
-	if (res == 1 && type != DATA)
+	if (res == 1 && type != RECORD_DATA)
 		CHECK(!r.n);
 	if (res >= 0)
-		CHECK(us.rd.seq == seq + 1 || (us.rd.seq == 0 && type == HANDSHAKE));
+		CHECK(us.rd.seq == seq + 1 || (us.rd.seq == 0 && type == RECORD_HANDSHAKE));
 	free(p);
 	return res;
 }

@@ -36,12 +36,13 @@ static int ethtool(int fd, const char *ifname, void *cmd)
 
 static unsigned int feature_count(int fd, const char *ifname)
 {
-	struct {
+	/* The kernel puts the count behind the struct, where its array begins. */
+	union {
 		struct ethtool_sset_info info;
-		uint32_t count;
+		uint8_t room[sizeof(struct ethtool_sset_info) + sizeof(uint32_t)];
 	} q = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ULL << ETH_SS_FEATURES } };
 
-	return ethtool(fd, ifname, &q) || !q.info.sset_mask ? 0 : q.count;
+	return ethtool(fd, ifname, &q) || !q.info.sset_mask ? 0 : q.info.data[0];
 }
 
 static bool is_active(int fd, const char *ifname, unsigned int n, const char *feature)
