@@ -153,8 +153,6 @@ static int take_key_update(struct record_keys *k)
 {
 	int err;
 
-	if (k->hs[1] || k->hs[2] || k->hs[3] != 1)
-		return broken(k, RECORD_DECODE_ERROR, "bad KeyUpdate length");
 	if (k->hs[4] > 1)
 		return broken(k, RECORD_ILLEGAL_PARAMETER, "bad KeyUpdate request");
 	k->hs_len = 0;
@@ -173,10 +171,16 @@ static int take_key_update(struct record_keys *k)
  * follow it in its record, for the keys have changed. */
 static int take_handshake(struct record_keys *k, const uint8_t *p, size_t n)
 {
-	if (!n || n > sizeof(k->hs) - k->hs_len || (k->hs_len ? k->hs[0] : p[0]) != KEY_UPDATE)
+	size_t part = min_of(n, sizeof(k->hs) - k->hs_len);
+
+	if (!n || (k->hs_len ? k->hs[0] : p[0]) != KEY_UPDATE)
 		return broken(k, RECORD_UNEXPECTED_MESSAGE, "unexpected handshake message");
-	memcpy(k->hs + k->hs_len, p, n);
-	k->hs_len += (uint8_t)n;
+	memcpy(k->hs + k->hs_len, p, part);
+	k->hs_len += (uint8_t)part;
+	if (k->hs_len >= 4 && (k->hs[1] || k->hs[2] || k->hs[3] != 1))
+		return broken(k, RECORD_DECODE_ERROR, "bad KeyUpdate length");
+	if (part < n)
+		return broken(k, RECORD_UNEXPECTED_MESSAGE, "record goes on behind a KeyUpdate");
 	return k->hs_len < RECORD_KEY_UPDATE_LEN ? idle(k) : take_key_update(k);
 }
 
