@@ -490,6 +490,9 @@ void transport_shutdown(struct transport *t, struct outbuf *out)
 {
 	static const uint8_t close_notify[] = { 1, RECORD_CLOSE_NOTIFY };
 
+	/* An error alert, ours or theirs, was the last word (RFC 8446 section 6.2). */
+	if (t->keys && t->keys->error)
+		return;
 	if (t->kind == TRANSPORT_RECORDS)
 		record_seal_alert(t->keys, RECORD_CLOSE_NOTIFY, &out->o);
 	if (t->kind == TRANSPORT_KTLS)

@@ -363,8 +363,8 @@ static void input_ended(struct conn *c, int r)
 		conn_close(c, CLOSE_NO_MEMORY);
 	else if (r == -EKEYEXPIRED)
 		conn_finish(c, CLOSE_KTLS_REKEY);
-	else if (r == 1 && c->state != CONN_CLOSING)
-		ended(c);
+	else if (r == 1)
+		conn_finish(c, CLOSE_EOF);	/* a close_notify is answered (RFC 8446 section 6.1) */
 }
 
 static void received(struct conn *c, struct rbuf *b, size_t n)
@@ -387,6 +387,11 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 		publish_note(c);
 	if (r)
 		input_ended(c, r);
+}
+
+static bool nothing_to_send(const struct conn *c)
+{
+	return !c->sending && !outbuf_len(&c->out) && (!c->peer || sendq_empty(c->peer));
 }
 
 /* The receive is over; that the error may have been a record the kernel would not take for data is the transport's business. */
@@ -429,7 +434,7 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 	}
 	if (c->state == CONN_CLOSING) {
 		c->eof = true;
-		if (ev->res < 0 || c->shut)
+		if (ev->res < 0 || (c->shut && nothing_to_send(c)))
 			conn_close(c, c->finish_reason);
 	} else if (ev->res < 0) {
 		receive_failed(c, ev->res);
@@ -487,11 +492,6 @@ static void send_done(struct conn *c)
 	c->sending = false;
 	slab_free(&c->shard->out, c->send, c->send->slab_class);
 	c->send = NULL;
-}
-
-static bool nothing_to_send(const struct conn *c)
-{
-	return !c->sending && !outbuf_len(&c->out) && (!c->peer || sendq_empty(c->peer));
 }
 
 /* All is flushed: our FIN, then wait for theirs, so that what we sent is not lost to a reset. */
@@ -581,6 +581,12 @@ static size_t send_size(const struct sendop *op)
 	return n;
 }
 
+/* Clients often close without waiting for our close_notify: that is no other end than the one they announced. */
+static void send_failed(struct conn *c)
+{
+	conn_close(c, c->state == CONN_CLOSING ? c->finish_reason : CLOSE_RESET);
+}
+
 void conn_on_send(struct conn *c, const struct io_event *ev)
 {
 	size_t took = ev->res > 0 ? (size_t)ev->res : 0, from_out;
@@ -588,7 +594,7 @@ void conn_on_send(struct conn *c, const struct io_event *ev)
 
 	send_done(c);
 	if (ev->res < 0 && ev->res != -EAGAIN && ev->res != -EINTR) {
-		conn_close(c, CLOSE_RESET);
+		send_failed(c);
 		return;
 	}
 	from_out = min_of(took, outbuf_len(&c->out));
@@ -611,7 +617,7 @@ void conn_on_writable(struct conn *c, const struct io_event *ev)
 {
 	c->blocked = false;
 	if (ev->res < 0 && ev->res != -ECANCELED)
-		conn_close(c, CLOSE_RESET);
+		send_failed(c);
 	else
 		conn_mark_dirty(c);
 }
