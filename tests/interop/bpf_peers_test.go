@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +87,9 @@ func TestBPFPeersFollowTheRelay(t *testing.T) {
 			a := s.clientAs(t, key.NewNode(), infoProber, "Ideal-Node: elsewhere")
 			b, mesh := s.client(t), s.meshClient(t)
 			transport := map[mode]string{plain: "DERP_PLAIN", tlsName: "DERP_TLS"}[m]
+			if m == tlsName && slices.Contains(serverArgs, "--ktls=on") {
+				transport = "DERP_KTLS"
+			}
 
 			// At once, without waiting: a login is in the map before its ServerInfo leaves.
 			got := bpfPeers(t, dir)

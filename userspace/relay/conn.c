@@ -11,6 +11,7 @@
 #include "net/listen.h"
 #include "relay/probe.h"
 #include "relay/publish.h"
+#include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
@@ -330,6 +331,11 @@ static void count_ktls(struct conn *c)
 		}
 	} else {
 		STAT_INC(st, ktls_fallbacks[k - KTLS_ON - 1]);
+	}
+	/* One that sent its login in the flight of its Finished is a peer by now. */
+	if (c->ktls && c->peer) {
+		STAT_SET(&c->peer->facts, transport, DERP_KTLS);
+		publish_touch(c);
 	}
 	PROBE_KTLS(k, c->slot, c->shard->id);
 }
