@@ -5,11 +5,12 @@
 #define XDERP_FEATURE_H
 
 #define FEATURE_MAX	64	/* names; more are dropped */
+#define FEATURE_REASON_LEN	200
 
 struct feature {
 	char name[24];		/* "ktls"; [a-z0-9_-] */
 	char state[24];		/* "on", "off", or which of several: "epoll" */
-	char reason[200];	/* a sentence or figures: "kernel has no tls module"; may be empty */
+	char reason[FEATURE_REASON_LEN];	/* a sentence or figures: "kernel has no tls module"; may be empty */
 };
 
 /* Say it, or say it anew. All three are copied. */
