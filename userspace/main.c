@@ -15,6 +15,7 @@
 #include "base/feature.h"
 #include "base/log.h"
 #include "kern/kern.h"
+#include "kern/xdp.h"
 #include "relay/relay.h"
 
 /* Each connection is a descriptor: take all we are allowed, and say when that is less than the limits promise. */
@@ -51,6 +52,7 @@ static int block_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGIO);		/* addresses of this machine changed */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -errno;
 	return signalfd(-1, &set, SFD_CLOEXEC);
@@ -73,11 +75,14 @@ static void wait_for_end(int sigfd, struct relay *relay, struct control *control
 	while (control_serve(control, sigfd)) {
 		if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 			continue;
-		if (si.ssi_signo != SIGHUP) {
+		if (si.ssi_signo == SIGHUP) {
+			reload(relay);
+		} else if (si.ssi_signo == SIGIO) {
+			xdp_addresses_changed(relay->xdp);
+		} else {
 			log_event(LOG_LEVEL_INFO, "draining", "signal=%s", strsignal((int)si.ssi_signo));
 			return;
 		}
-		reload(relay);
 	}
 	log_event(LOG_LEVEL_INFO, "draining", "asked=%s", "control socket");
 }
@@ -120,6 +125,24 @@ static int open_kern(struct kern **ret, const struct config *cfg, char *err, siz
 	return 0;
 }
 
+static void open_xdp(struct kern *kern, struct relay *relay)
+{
+	const struct config *cfg = relay->cfg;
+	struct relay_bound bound;
+	struct xdp_opts o = {
+		.mode = cfg->xdp, .interfaces = cfg->xdp_interfaces, .guard_rate = cfg->guard_rate,
+		.guard_burst = cfg->guard_burst, .guard_sources = cfg->guard_sources,
+	};
+
+	relay_bound(relay, &bound);
+	memcpy(o.address, bound.address, sizeof(o.address));
+	o.tcp_ports[0] = bound.main_port;
+	o.tcp_ports[1] = bound.plain_port;
+	o.stun_port = bound.stun_port;
+	relay->xdp = kern_open_xdp(kern, &o);
+	xdp_deny(relay->xdp, relay->deny.set);
+}
+
 static int fail(const char *err)
 {
 	log_event(LOG_LEVEL_ERROR, "start_failed", "error=%s", err);
@@ -154,6 +177,7 @@ int main(int argc, char **argv)
 		return fail(err);
 	}
 	relay->page = pages_render;
+	open_xdp(kern, relay);
 	if (open_control(&control, &cfg, relay, err, sizeof(err)))
 		return fail(err);
 	if (relay_start(relay, err, sizeof(err)))

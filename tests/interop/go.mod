@@ -5,6 +5,7 @@ go 1.26.1
 require (
 	github.com/coder/websocket v1.8.12
 	go4.org/mem v0.0.0-20240501181205-ae6ca9944745
+	golang.org/x/sys v0.40.0
 	tailscale.com v1.96.4
 )
 
@@ -21,7 +22,6 @@ require (
 	golang.org/x/exp v0.0.0-20250620022241-b7579e27df2b // indirect
 	golang.org/x/net v0.48.0 // indirect
 	golang.org/x/sync v0.19.0 // indirect
-	golang.org/x/sys v0.40.0 // indirect
 	golang.org/x/time v0.12.0 // indirect
 	golang.zx2c4.com/wireguard/windows v0.5.3 // indirect
 )

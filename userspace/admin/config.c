@@ -21,6 +21,7 @@ static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
 static const char *const engines[] = { "auto", "uring", "epoll", NULL };
 static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const switches[] = { "auto", "on", "off", NULL };
+static const char *const xdp_modes[] = { "auto", "native", "generic", "off", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
@@ -73,6 +74,11 @@ static const struct flag table[] = {
 	{ "bpf", FLAG_CHOICE, AT(bpf), "auto", "keep the peers in pinned BPF maps; on: don't run without", .choices = switches },
 	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay" },
 	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000 },
+	{ "xdp", FLAG_CHOICE, AT(xdp), "auto", "XDP on --xdp-interfaces, in the driver (native) or before the stack (generic); auto: as far down as it goes", .choices = xdp_modes },
+	{ "xdp-interfaces", FLAG_STRING, AT(xdp_interfaces), "", "interfaces on which XDP answers STUN and guards the ports, comma-separated; with none there is no XDP" },
+	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000 },
+	{ "guard-burst", FLAG_UINT, AT(guard_burst), "1000", "burst of that limit", 1, 1000000 },
+	{ "guard-sources", FLAG_UINT, AT(guard_sources), "65536", "sources whose rate is remembered; the one longest not seen makes room", 1, 16777216 },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "deny", FLAG_STRING, AT(deny), "", "networks whose connections are refused, comma-separated; xderpctl deny adds to them" },
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made" },
@@ -160,7 +166,8 @@ static void set_defaults(struct config *cfg)
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
 		.queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .log_level = LOG_LEVEL_INFO, .deny = "",
+		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .xdp_interfaces = "",
+		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "",
 		.trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS"),
 		.allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP"),
 		.debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH"),

@@ -10,6 +10,7 @@
 #include "base/key.h"
 #include "base/log.h"
 #include "kern/kern.h"
+#include "kern/xdp.h"
 #include "net/io.h"
 #include "net/record_path.h"
 
@@ -57,6 +58,11 @@ struct config {
 	enum kern_mode bpf;		/* --bpf=auto|on|off */
 	const char *bpffs;		/* --bpffs: directory for pins */
 	unsigned int bpf_peers;		/* --bpf-peers; 0 on the command line means --max-connections, resolved here */
+	enum xdp_mode xdp;		/* --xdp=auto|native|generic|off */
+	const char *xdp_interfaces;	/* --xdp-interfaces: comma list, may be "" */
+	double guard_rate;		/* --guard-rate: new connections per second and source; 0: any number */
+	unsigned int guard_burst;	/* --guard-burst */
+	unsigned int guard_sources;	/* --guard-sources */
 	enum log_level log_level;	/* --log-level */
 	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */

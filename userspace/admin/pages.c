@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/feature.h"
+#include "kern/xdp.h"
 #include "kern/peermap.h"
 #include "relay/relay.h"
 #include "wire/handshake.h"
@@ -23,6 +24,7 @@ struct snapshot {
 	const struct config *cfg;
 	struct shard_stats st;
 	struct relay_totals totals;
+	struct derp_xdp_stats xdp;
 	uint64_t uptime_s, fds, max_fds, rss, vsize;
 	double cpu_s;
 };
@@ -67,6 +69,10 @@ static void take(struct snapshot *s, const struct relay *r)
 	*s = (struct snapshot){ .relay = r, .cfg = r->cfg };
 	relay_stats(r, &s->st);
 	directory_totals(r->directory, &s->totals);
+	xdp_stats(r->xdp, &s->xdp);
+	s->st.stun_success += s->xdp.stun_ipv4 + s->xdp.stun_ipv6;	/* whoever answered */
+	s->st.stun_ipv4 += s->xdp.stun_ipv4;
+	s->st.stun_ipv6 += s->xdp.stun_ipv6;
 	s->uptime_s = (clock_now_ns() - r->start_ns) / NS_PER_S;
 	s->fds = count_fds();
 	if (!getrlimit(RLIMIT_NOFILE, &rl))
@@ -272,6 +278,11 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	textbuf_printf(b, "# HELP xderp_" #field " " help "\n# TYPE xderp_" #field " gauge\nxderp_" #field " %" PRIu64 "\n", \
 		       st->field);
 	SHARD_GAUGES(X)
+#undef X
+#define X(field, help) \
+	textbuf_printf(b, "# HELP xderp_xdp_" #field "_total " help "\n# TYPE xderp_xdp_" #field "_total counter\nxderp_xdp_" #field "_total %" PRIu64 "\n", \
+		       (uint64_t)s->xdp.field);
+	DERP_XDP_COUNTERS(X)
 #undef X
 	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped);
 	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped);

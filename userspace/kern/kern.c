@@ -7,13 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/feature.h"
 #include "base/log.h"
 #include "kern/peermap.h"
 #include "kern/pins.h"
+#include "kern/xdp.h"
 
 struct kern {
 	struct pins *pins;		/* owned */
 	struct peermap *peers;		/* owned */
+	struct xdp_gate *xdp;		/* owned */
 };
 
 /* The verifier's words are for whoever asked for them: --log-level=debug. */
@@ -68,6 +71,7 @@ void kern_close(struct kern *k)
 {
 	if (!k)
 		return;
+	xdp_close(k->xdp);
 	peermap_close(k->peers);
 	pins_close(k->pins);
 	free(k);
@@ -76,4 +80,17 @@ void kern_close(struct kern *k)
 struct peermap *kern_peers(struct kern *k)
 {
 	return k ? k->peers : NULL;
+}
+
+struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o)
+{
+	if (o->mode == XDP_OFF)
+		feature_set("xdp", "off", "--xdp=off");
+	else if (!*o->interfaces)
+		feature_set("xdp", "off", "no --xdp-interfaces");
+	else if (!k)
+		feature_set("xdp", "off", "BPF is off");
+	else
+		xdp_open(&k->xdp, k->pins, o);
+	return k ? k->xdp : NULL;
 }

@@ -16,6 +16,8 @@ struct kern_opts {
 
 struct kern;
 struct peermap;
+struct xdp_gate;
+struct xdp_opts;
 
 /* Needs root, or CAP_BPF, CAP_NET_ADMIN and a directory in a BPF file system. *ret is NULL if BPF is off: by KERN_OFF,
  * or because it can't be had and the mode is KERN_AUTO; then why is a sentence. With KERN_ON the latter is an
@@ -26,5 +28,9 @@ void kern_close(struct kern *k);
 
 /* NULL if BPF is off. Lives as long as k. */
 struct peermap *kern_peers(struct kern *k);
+
+/* Attach the XDP program (kern/xdp.h), once the ports are open. NULL if it is off, which the list of features explains. It lives as
+ * long as k. */
+struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o);
 
 #endif

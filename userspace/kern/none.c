@@ -2,8 +2,11 @@
 /* In place of the rest of this room where libbpf, clang or bpftool was missing when the relay was built. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/feature.h"
 #include "kern/kern.h"
+#include "kern/xdp.h"
 #include "kern/peermap.h"
 
 int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t len)
@@ -41,4 +44,30 @@ uint64_t peermap_refused(const struct peermap *m)
 {
 	(void)m;
 	return 0;
+}
+
+struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o)
+{
+	(void)k;
+	(void)o;
+	feature_set("xdp", "off", "built without libbpf, clang or bpftool");
+	return NULL;
+}
+
+void xdp_addresses_changed(struct xdp_gate *x)
+{
+	(void)x;
+}
+
+int xdp_deny(struct xdp_gate *x, const struct cidr_set *set)
+{
+	(void)x;
+	(void)set;
+	return 0;
+}
+
+void xdp_stats(const struct xdp_gate *x, struct derp_xdp_stats *ret)
+{
+	(void)x;
+	memset(ret, 0, sizeof(*ret));
 }

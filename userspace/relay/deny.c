@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "kern/xdp.h"
 #include "net/listen.h"
 #include "relay/relay.h"
 #include "relay/shard.h"
@@ -100,6 +102,8 @@ static int replace(struct relay *r, const char *setting, struct cidr *nets, size
 	d->n = n;
 	__atomic_store_n(&d->set, set, __ATOMIC_RELEASE);
 	p.set = set;
+	if (xdp_deny(r->xdp, set))
+		log_event(LOG_LEVEL_WARN, "deny_list_long", "then=%s", "XDP has no place for all of it; the rest is refused by the shards");
 	ask_all(r, purge, &p);
 	free(before);
 	*closed = p.closed;

@@ -251,6 +251,25 @@ int relay_reload(struct relay *r, char *err, size_t errlen)
 	return r->cfg->tls ? load_tls(r, err, errlen) : 0;
 }
 
+void relay_bound(const struct relay *r, struct relay_bound *ret)
+{
+	static const uint8_t any4[16] = { [10] = 0xff, [11] = 0xff };
+	const struct shard *s = r->shards[0];
+
+	memset(ret, 0, sizeof(*ret));
+	for (unsigned int i = 0; i < s->nlisteners; i++) {
+		uint16_t *port = s->listeners[i].kind == LISTEN_MAIN ? &ret->main_port :
+				 s->listeners[i].kind == LISTEN_PLAIN ? &ret->plain_port : &ret->stun_port;
+		struct sockaddr_storage sa;
+		socklen_t len = sizeof(sa);
+
+		if (!getsockname(s->listeners[i].fd, (struct sockaddr *)&sa, &len))
+			sockaddr_to_16(ret->address, port, (struct sockaddr *)&sa);
+	}
+	if (!memcmp(ret->address, any4, sizeof(any4)))
+		memset(ret->address, 0, sizeof(ret->address));
+}
+
 int relay_start(struct relay *r, char *err, size_t errlen)
 {
 	int e;

@@ -20,6 +20,7 @@
 
 struct shard;
 struct msgring;
+struct xdp_gate;
 
 struct relay {
 	const struct config *cfg;
@@ -29,6 +30,7 @@ struct relay {
 	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
 	struct peermap *peers;		/* borrowed; NULL: BPF is off */
+	struct xdp_gate *xdp;		/* borrowed; NULL: XDP is off */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
@@ -45,6 +47,13 @@ struct relay {
 /* Load certificates, open sockets, make shards (not started). peers: the BPF map of peers, borrowed, or NULL. err: a sentence. */
 int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen);
 void relay_free(struct relay *r);
+
+/* What the sockets are bound to. Ports in host order, 0: there is none. */
+struct relay_bound {
+	uint8_t address[16];		/* all zero: every address */
+	uint16_t main_port, plain_port, stun_port;
+};
+void relay_bound(const struct relay *r, struct relay_bound *ret);
 
 /* Start the threads; wait for all of them. */
 int relay_start(struct relay *r, char *err, size_t errlen);
