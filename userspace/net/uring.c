@@ -296,7 +296,7 @@ static int open_ring(struct uring *u, unsigned int entries)
 	for (size_t i = 0; i < ARRAY_SIZE(flags) && err == -EINVAL; i++) {
 		struct io_uring_params p = {
 			.flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
-				 IORING_SETUP_SUBMIT_ALL,
+				 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED,
 			.cq_entries = entries * CQ_PER_SQ,
 		};
 
@@ -313,29 +313,50 @@ static int open_ring(struct uring *u, unsigned int entries)
 	return 0;
 }
 
+/* All that is ever submitted; a ring takes nothing else. */
+static const uint8_t opcodes[] = {
+	IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_READ,
+	IORING_OP_ASYNC_CANCEL,
+};
+
 /* Multishot receive has no opcode of its own to ask for; SEND_ZC came with it in 6.0, after multishot
  * accept, cancel by descriptor and the buffer ring. */
 static int probe(struct uring *u)
 {
-	static const int need[] = {
-		IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
-		IORING_OP_READ, IORING_OP_ASYNC_CANCEL, IORING_OP_SEND_ZC,
-	};
 	const unsigned int features = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG |
 				      IORING_FEAT_SUBMIT_STABLE;
 	struct io_uring_probe *p;
-	int err = 0;
+	int err;
 
 	if ((u->ring.features & features) != features)
 		return -EOPNOTSUPP;
 	p = io_uring_get_probe_ring(&u->ring);
 	if (!p)
 		return -EOPNOTSUPP;
-	for (size_t i = 0; i < ARRAY_SIZE(need); i++)
-		if (!io_uring_opcode_supported(p, need[i]))
+	err = io_uring_opcode_supported(p, IORING_OP_SEND_ZC) ? 0 : -EOPNOTSUPP;
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++)
+		if (!io_uring_opcode_supported(p, opcodes[i]))
 			err = -EOPNOTSUPP;
 	io_uring_free_probe(p);
 	return err;
+}
+
+/* seccomp does not see what goes through a ring: opening files, for one. The ring was made disabled, which is the only
+ * state in which it can be restricted (5.10). */
+static int restrict_and_enable(struct uring *u)
+{
+	struct io_uring_restriction r[ARRAY_SIZE(opcodes) + 3] = {
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT },
+		/* what closing needs */
+		{ .opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_SYNC_CANCEL },
+		{ .opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS },
+	};
+	int err;
+
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++)
+		r[3 + i] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = opcodes[i] };
+	err = io_uring_register_restrictions(&u->ring, r, ARRAY_SIZE(r));
+	return err ? err : io_uring_enable_rings(&u->ring);
 }
 
 static int open_bufs(struct uring *u, const struct io_opts *opts)
@@ -434,6 +455,8 @@ int uring_open(struct io **ret, const struct io_opts *opts, const char **why)
 		err = probe(u);
 	if (!err)
 		err = open_bufs(u, opts);
+	if (!err)
+		err = restrict_and_enable(u);
 	if (err) {
 		*why = reason(err);
 		uring_close(&u->io);
