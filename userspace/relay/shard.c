@@ -126,7 +126,8 @@ static void shard_complete(void *ctx, const struct io_event *ev)
 	c = &s->chunks[ev->tag.slot / SHARD_CHUNK][ev->tag.slot % SHARD_CHUNK];
 	if (ev->last)
 		c->inflight--;
-	s->receives += ev->op == IO_RECV;
+	if (ev->op == IO_RECV)
+		s->talker = ev->tag.slot;
 	if (c->gen == ev->tag.gen)
 		conn_event(c, ev);
 	else
@@ -245,16 +246,9 @@ static bool drained(struct shard *s)
 	return s->now_ns >= s->drain_until_ns + NS_PER_S;
 }
 
-/* Busy but not saturated, several wake-ups soon after each other are worth one (docs/design.md, wake-up moderation): sleep out the rest of the pace before the
- * next turn. A lone packet never waits: the last turn that received anything must have had several receives. */
-static uint64_t moderation_ns(const struct shard *s)
+static uint64_t packets_in(const struct shard *s)
 {
-	uint64_t since;
-
-	if (!s->cfg->pace_ns || s->receives < 2)
-		return 0;
-	since = clock_now_ns() - s->busy_ns;
-	return since < s->cfg->pace_ns ? s->cfg->pace_ns - since : 0;
+	return s->stats.packets_received + s->stats.packets_forwarded_in;
 }
 
 /* How long to sleep: not at all while work waits. "Asleep" is said before the rings are looked into. */
@@ -295,8 +289,7 @@ static void read_stun(struct shard *s)
 /* One turn: what other shards sent, what is due, then one send per destination, then the kernel. */
 static int turn(struct shard *s)
 {
-	unsigned int before;
-	uint64_t timeout, pace;
+	uint64_t timeout, pace, before;
 	int n;
 
 	s->turn_ns = s->now_ns;
@@ -319,16 +312,13 @@ static int turn(struct shard *s)
 	gauges(s);
 
 	timeout = sleep_ns(s);
-	pace = timeout ? moderation_ns(s) : 0;
-	before = s->receives;
-	s->receives = 0;
+	pace = timeout && s->pace.streaming ? pace_left_ns(&s->pace, s->cfg->pace_ns, clock_now_ns()) : 0;
+	before = packets_in(s);
 	n = io_turn(s->io, timeout, pace, SHARD_EVENTS, shard_complete, s);
 	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
 	release_dead(s);
-	if (s->receives)
-		s->busy_ns = s->now_ns;
-	else
-		s->receives = before;
+	if (packets_in(s) != before)
+		pace_note(&s->pace, s->cfg->pace_ns, s->now_ns, packets_in(s) - before, s->talker);
 	STAT_INC(&s->stats, turns);
 	STAT_ADD(&s->stats, events, n > 0 ? n : 0);
 	return n;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "relay/conn.h"
+#include "relay/pace.h"
 #include "relay/relay.h"
 
 #define SHARD_MAX_LISTENERS	4	/* main, plain port, UDP for STUN */
@@ -56,9 +57,8 @@ struct shard {
 	uint64_t drain_until_ns;
 	uint64_t turn_ns;		/* now_ns when the last events came in */
 	bool fresh;			/* now_ns was read since the last sleep */
-	/* Wake-up moderation: the last turn that received something, and how much. */
-	uint64_t busy_ns;
-	unsigned int receives;
+	struct pace pace;
+	uint32_t talker;		/* slot that was heard last */
 	struct bucket accept;
 
 	struct overflow *overflow[RELAY_MAX_SHARDS];
