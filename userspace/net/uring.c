@@ -127,7 +127,12 @@ static void uring_arm(struct io *io, enum io_op op, int fd, const struct msghdr 
 		io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		break;
 	case IO_SEND:
-		io_uring_prep_sendmsg(sqe, fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		/* One piece, as most sends are, needs no message header copied in: some 200 instructions less. */
+		if (msg->msg_iovlen == 1 && !msg->msg_controllen)
+			io_uring_prep_send(sqe, fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len,
+					   MSG_DONTWAIT | MSG_NOSIGNAL);
+		else
+			io_uring_prep_sendmsg(sqe, fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	case IO_WRITABLE:
 		io_uring_prep_poll_add(sqe, fd, POLLOUT);
@@ -315,8 +320,8 @@ static int open_ring(struct uring *u, unsigned int entries)
 
 /* All that is ever submitted; a ring takes nothing else. */
 static const uint8_t opcodes[] = {
-	IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_READ,
-	IORING_OP_ASYNC_CANCEL,
+	IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+	IORING_OP_READ, IORING_OP_ASYNC_CANCEL,
 };
 
 /* Multishot receive has no opcode of its own to ask for; SEND_ZC came with it in 6.0, after multishot
