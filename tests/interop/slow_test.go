@@ -51,19 +51,19 @@ func (s *server) conservationAfterRace(t testing.TB) {
 	}
 }
 
-// conservation: every packet received is sent, dropped for a reason, or still queued.
+// conservation: every packet received is sent, forwarded, dropped for a reason, or still queued.
 func (s *server) conservation(t testing.TB) {
 	t.Helper()
 	var last string
 	until(t, "received = sent + dropped", func() bool {
 		v := s.varz(t)
 		in := v.value("derp_packets_received") + v.value("derp_packets_forwarded_in")
-		out := v.value("derp_packets_sent") + s.drops(t)
+		out := v.value("derp_packets_sent") + v.value("derp_packets_forwarded_out") + s.drops(t)
 		queued := 0.0
 		if isXderp() {
 			queued = s.metrics(t).sum("xderp_packets_queued")
 		}
-		last = fmt.Sprintf("received %v, sent and dropped %v, queued %v", in, out, queued)
+		last = fmt.Sprintf("received %v, sent, forwarded and dropped %v, queued %v", in, out, queued)
 		return in == out+queued
 	})
 	t.Log(last)

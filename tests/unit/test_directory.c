@@ -135,6 +135,120 @@ static void test_limit(void **state)
 	assert_int_equal(8, active(1));
 }
 
+/* A script again, with forwarders: >n link n has the key, <n no more; digits 0..7 are connections, links 0..7 have slots 100..107.
+ * What the last step left, and who is active. */
+static const struct forwarder_case {
+	const char *name, *script;
+	long want;
+	int left;
+} forwarder_cases[] = {
+	{ "one", ">0", 100, -1 },
+	{ "told twice", ">0 >0 <0", -1, DIRECTORY_GONE },
+	{ "oldest first", ">2 >1 >3", 102, -1 },
+	{ "next oldest", ">2 >1 >3 <2", 101, DIRECTORY_REMOTE },
+	{ "a younger one goes", ">2 >1 >3 <1", 102, DIRECTORY_REMOTE },
+	{ "comes again as youngest", ">2 >1 <2 >2", 101, -1 },
+	{ "not known to have it", ">2 <1", 102, DIRECTORY_REMOTE },
+	{ "local wins", ">2 +1", 1, -1 },
+	{ "local first", "+1 >2", 1, -1 },
+	{ "local goes", "+1 >2 -1", 102, DIRECTORY_REMOTE },
+	{ "remote goes", "+1 >2 <2", 1, DIRECTORY_HERE },
+	{ "local goes, comes again", "+1 >2 -1 +3", 3, -1 },
+	{ "duplicates go", "+1 +2 >2 -1 -2", 102, DIRECTORY_REMOTE },
+	{ "all go", "+1 >2 -1 <2", -1, DIRECTORY_GONE },
+	{ "moves to another node and back", "+1 >2 -1 <2 +1", 1, -1 },
+};
+
+static void run_forwarder(void **state)
+{
+	const struct forwarder_case *c = *state;
+	struct key k = key_of(7);
+	uint32_t node = 0;
+	int how = -1;
+	bool dup;
+
+	for (unsigned int i = 0; i < 8; i++)
+		directory_link_up(d, i, (struct conn_id){ .shard = 63, .slot = 100 + i, .gen = 0xffffff });
+	for (const char *p = c->script; *p; p += p[2] ? 3 : 2) {
+		uint32_t n = (uint32_t)(p[1] - '0');
+		enum directory_left l = DIRECTORY_HERE;
+
+		how = -1;
+		if (*p == '+')
+			assert_int_equal(0, add(7, n, &node, &dup));
+		else if (*p == '-')
+			how = (int)directory_remove(d, node, member(7, n).id);
+		else if (*p == '>')
+			assert_in_range(directory_add_forwarder(d, &k, key_hash(d, &k), n, 10), 0, 1);
+		else if (*p == '<')
+			directory_remove_forwarder(d, &k, key_hash(d, &k), n, &l), how = (int)l;
+	}
+	assert_int_equal(c->want, active(7));
+	assert_int_equal(c->left, how);
+}
+
+static void test_link_id(void **state)
+{
+	struct conn_id id = { .shard = 63, .slot = 0xfffffffe, .gen = 0xffffff }, got;
+	struct key k = key_of(1);
+
+	(void)state;
+	directory_link_up(d, 15, id);
+	assert_int_equal(1, directory_add_forwarder(d, &k, key_hash(d, &k), 15, 1));
+	assert_true(directory_find(d, &k, key_hash(d, &k), &got));
+	assert_true(got.link);
+	assert_true(conn_id_equal(id, got));
+}
+
+/* What a broken link leaves behind: 1000 keys of its own, 1000 that another node has too, 1000 that are here. */
+static void test_drop_link(void **state)
+{
+	static uint32_t nodes[1000];
+	struct key gone[DIRECTORY_STEP], k;
+	uint32_t cursor = 0, keys = 0, steps = 0;
+	struct relay_totals t;
+	unsigned int n;
+	bool dup, more;
+
+	(void)state;
+	directory_link_up(d, 0, (struct conn_id){ .slot = 100 });
+	directory_link_up(d, 1, (struct conn_id){ .slot = 101 });
+	for (uint32_t i = 0; i < 3000; i++) {
+		k = key_of(i);
+		assert_int_equal(1, directory_add_forwarder(d, &k, key_hash(d, &k), 0, 3000));
+		if (i >= 1000 && i < 2000)
+			assert_int_equal(1, directory_add_forwarder(d, &k, key_hash(d, &k), 1, 3000));
+		if (i >= 2000)
+			assert_int_equal(0, add(i, i, &nodes[i - 2000], &dup));
+	}
+	k = key_of(3000);
+	assert_int_equal(-ENOSPC, directory_add_forwarder(d, &k, key_hash(d, &k), 0, 3000));
+	directory_totals(d, &t);
+	assert_int_equal(2000, t.clients_remote);
+	assert_int_equal(1000, t.clients_local);
+	assert_int_equal(1000, t.multiforwarder_created);
+	do {
+		more = directory_drop_link(d, 0, &cursor, gone, &n);
+		for (unsigned int i = 0; i < n; i++) {
+			uint32_t nr;
+
+			memcpy(&nr, gone[i].b, sizeof(nr));
+			assert_true(nr < 1000);
+		}
+		keys += n;
+		steps++;
+	} while (more);
+	assert_int_equal(1000, keys);
+	assert_true(steps >= 3000 / DIRECTORY_STEP);
+	for (uint32_t i = 0; i < 3000; i++)
+		assert_int_equal(i < 1000 ? -1 : i < 2000 ? 101 : (long)i, active(i));
+	directory_totals(d, &t);
+	assert_int_equal(1000, t.clients_remote);
+	assert_int_equal(1000, t.multiforwarder_deleted);
+	/* There is room again. */
+	assert_int_equal(1, directory_add_forwarder(d, &k, key_hash(d, &k), 1, 3000));
+}
+
 /* Across several growths of the table: all are found, those removed are not, a walk sees each once. */
 static void test_many(void **state)
 {
@@ -188,16 +302,23 @@ static void test_lookups_while_writing(void **state)
 	assert_int_equal(0, wrong);
 }
 
+enum { FIXED = 6 };
+
 int main(void)
 {
-	struct CMUnitTest t[ARRAY_SIZE(dup_cases) + 4] = {
+	struct CMUnitTest t[ARRAY_SIZE(dup_cases) + ARRAY_SIZE(forwarder_cases) + FIXED] = {
 		cmocka_unit_test_setup_teardown(test_totals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lookups_while_writing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_link_id, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drop_link, setup, teardown),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(dup_cases); i++)
-		t[4 + i] = (struct CMUnitTest){ dup_cases[i].name, run_dup, setup, teardown, (void *)&dup_cases[i] };
+		t[FIXED + i] = (struct CMUnitTest){ dup_cases[i].name, run_dup, setup, teardown, (void *)&dup_cases[i] };
+	for (size_t i = 0; i < ARRAY_SIZE(forwarder_cases); i++)
+		t[FIXED + ARRAY_SIZE(dup_cases) + i] = (struct CMUnitTest){ forwarder_cases[i].name, run_forwarder, setup, teardown,
+									    (void *)&forwarder_cases[i] };
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -99,7 +99,7 @@ static const struct head_case relay_cases[] = {
 	{ "relay: PeerPresent 51",    DERP_PEER_PRESENT, 51, KNOWN },
 	{ "relay: PeerPresent 1025",  DERP_PEER_PRESENT, 1025, -EMSGSIZE },
 	{ "relay: Ping 8",            DERP_PING, 8, KNOWN },
-	{ "relay: KeepAlive",         DERP_KEEP_ALIVE, 0, IGNORED },
+	{ "relay: KeepAlive",         DERP_KEEP_ALIVE, 0, KNOWN },
 	{ "relay: RecvPacket",        DERP_RECV_PACKET, 65568, IGNORED },
 	{ "relay: Restarting",        DERP_RESTARTING, 8, IGNORED },
 	{ "relay: ForwardPacket",     DERP_FORWARD_PACKET, 64, -EPERM },

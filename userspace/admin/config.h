@@ -32,6 +32,7 @@ struct config {
 	bool derp;
 	const char *home;		/* "", "blank" or a URL */
 	const char *mesh_psk_file;	/* "" if none */
+	const char *mesh_with;		/* host[:port][/address], comma-separated; "" if none */
 	double accept_limit;		/* new connections per second; INFINITY: none */
 	double accept_burst;
 	uint64_t keepalive_ns;		/* -tcp-keepalive-time */
@@ -50,6 +51,9 @@ struct config {
 	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
 	unsigned int max_conns;		/* --max-connections, all shards together */
 	unsigned int max_handshakes;	/* --max-handshakes: connections not logged in, all shards together */
+	bool mesh_plain;		/* --mesh-plain: links without TLS */
+	unsigned int mesh_queue_depth;	/* --mesh-queue-depth: packets per link and kind */
+	unsigned int max_remote;	/* --max-mesh-peers: keys of other nodes */
 	unsigned int max_conns_per_key;	/* --max-connections-per-key */
 	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
 	uint64_t drain_timeout_ns;	/* --drain-timeout */

@@ -105,8 +105,8 @@ static void derper_counters(struct textbuf *b, const struct snapshot *s)
 		{ "derp_bytes_received", "counter", st->bytes_received },
 		{ "derp_bytes_sent", "counter", st->bytes_sent },
 		{ "derp_clients_local", "gauge", s->totals.clients_local },
-		{ "derp_clients_remote", "gauge", 0 },
-		{ "derp_clients_total", "gauge", s->totals.clients_local },
+		{ "derp_clients_remote", "gauge", s->totals.clients_remote },
+		{ "derp_clients_total", "gauge", s->totals.clients_local + s->totals.clients_remote },
 		{ "derp_current_connections", "gauge", st->derp_conns },
 		{ "derp_current_dup_client_conns", "gauge", s->totals.dup_client_conns },
 		{ "derp_current_dup_client_keys", "gauge", s->totals.dup_client_keys },
@@ -117,11 +117,11 @@ static void derper_counters(struct textbuf *b, const struct snapshot *s)
 		{ "derp_home_moves_in", "counter", st->home_moves_in },
 		{ "derp_home_moves_out", "counter", st->home_moves_out },
 		{ "derp_memstats_sys0", "gauge", s->vsize },
-		{ "derp_multiforwarder_created", "counter", 0 },
-		{ "derp_multiforwarder_deleted", "counter", 0 },
-		{ "derp_packet_forwarder_delete_other_value", "counter", 0 },
+		{ "derp_multiforwarder_created", "counter", s->totals.multiforwarder_created },
+		{ "derp_multiforwarder_deleted", "counter", s->totals.multiforwarder_deleted },
+		{ "derp_packet_forwarder_delete_other_value", "counter", s->totals.forwarder_delete_other },
 		{ "derp_packets_forwarded_in", "counter", st->packets_forwarded_in },
-		{ "derp_packets_forwarded_out", "counter", 0 },
+		{ "derp_packets_forwarded_out", "counter", st->packets_forwarded_out },
 		{ "derp_packets_received", "counter", st->packets_received },
 		{ "derp_packets_sent", "counter", st->packets_sent },
 		{ "derp_peer_gone_disconnected_frames", "counter", st->gone_disconnected_frames },
@@ -264,6 +264,20 @@ static void features(struct textbuf *b)
 		textbuf_printf(b, "xderp_feature{name=\"%s\",state=\"%s\"} 1\n", list[i].name, list[i].state);
 }
 
+static void mesh_nodes(struct textbuf *b, const struct relay *r)
+{
+	struct relay_node n;
+
+	if (!r->nlinks)
+		return;
+	type(b, "xderp_mesh_link_up", "gauge");
+	for (unsigned int i = 0; relay_node(r, i, &n); i++)
+		textbuf_printf(b, "xderp_mesh_link_up{node=\"%s\"} %d\n", n.name, n.up);
+	type(b, "xderp_mesh_link_peers", "gauge");
+	for (unsigned int i = 0; relay_node(r, i, &n); i++)
+		textbuf_printf(b, "xderp_mesh_link_peers{node=\"%s\"} %u\n", n.name, n.peers);
+}
+
 static void metrics(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -297,6 +311,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	type(b, "xderp_ktls_fallbacks_total", "counter");
 	for (unsigned int r = 0; r < KTLS_FALLBACK_NR; r++)
 		textbuf_printf(b, "xderp_ktls_fallbacks_total{reason=\"%s\"} %" PRIu64 "\n", ktls_fallback_name(r), st->ktls_fallbacks[r]);
+	mesh_nodes(b, s->relay);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->relay->peers)

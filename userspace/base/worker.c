@@ -45,7 +45,8 @@ static void post(struct inbox *in, struct job *j)
 {
 	j->next = NULL;
 	pthread_mutex_lock(&in->lock);
-	*in->tail = j;
+	/* inbox_take looks at the head without the lock. */
+	__atomic_store_n(in->tail, j, __ATOMIC_RELAXED);
 	in->tail = &j->next;
 	pthread_mutex_unlock(&in->lock);
 	in->wake(in->ctx);
@@ -55,9 +56,11 @@ void inbox_take(struct inbox *in, void *owner)
 {
 	struct job *j, *next;
 
+	if (!__atomic_load_n(&in->head, __ATOMIC_RELAXED))
+		return;
 	pthread_mutex_lock(&in->lock);
 	j = in->head;
-	in->head = NULL;
+	__atomic_store_n(&in->head, NULL, __ATOMIC_RELAXED);
 	in->tail = &in->head;
 	pthread_mutex_unlock(&in->lock);
 	for (; j; j = next) {

@@ -78,6 +78,14 @@ int transport_init(struct transport *t, int fd, const struct transport_opts *o)
 	return t->tls ? 0 : -ENOMEM;
 }
 
+/* Its records stay with OpenSSL: servers send tickets behind the handshake. */
+int transport_init_client(struct transport *t, int fd, struct tls_ctx *ctx, const char *host, struct outbuf *out)
+{
+	*t = (struct transport){ .kind = TRANSPORT_TLS, .fd = fd };
+	t->tls = tls_new_client(ctx, host);
+	return t->tls && tls_handshake(t->tls, &out->o) == -EAGAIN ? 0 : -ENOMEM;
+}
+
 void transport_done(struct transport *t)
 {
 	tls_free(t->tls);

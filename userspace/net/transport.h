@@ -87,6 +87,8 @@ struct transport_opts {
 
 /* -ENOMEM. fd stays the caller's. */
 int transport_init(struct transport *t, int fd, const struct transport_opts *o);
+/* The client side, to a server whose certificate is valid for host: its first flight goes to out. -ENOMEM. */
+int transport_init_client(struct transport *t, int fd, struct tls_ctx *ctx, const char *host, struct outbuf *out);
 void transport_done(struct transport *t);
 
 /* Takes n bytes of plaintext at p, which lie in b; may keep them by taking references to b, or must copy them if b is NULL. Returns

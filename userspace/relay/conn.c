@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "net/listen.h"
+#include "relay/meshlink.h"
 #include "relay/probe.h"
 #include "relay/publish.h"
 #include "relay/publish.h"
@@ -84,6 +85,20 @@ void conn_enter_http(struct conn *c, uint64_t timeout_ns)
 	enter(c, CONN_HTTP, timeout_ns);
 }
 
+void conn_enter_link_login(struct conn *c)
+{
+	enter(c, CONN_LINK_LOGIN, LOGIN_NS);
+}
+
+/* The transport is ready for plaintext. */
+static void established(struct conn *c)
+{
+	if (c->link)
+		meshlink_established(c);
+	else
+		conn_enter_http(c, FIRST_BYTE_NS);
+}
+
 void conn_enter_client_info(struct conn *c)
 {
 	enter(c, CONN_EXPECT_CLIENT_INFO, LOGIN_NS);
@@ -124,9 +139,14 @@ static void on_deadline(struct timer *t, void *ctx)
 		conn_close(c, CLOSE_HTTP_TIMEOUT);
 		break;
 	case CONN_EXPECT_CLIENT_INFO:
+	case CONN_LINK_LOGIN:
 		conn_close(c, CLOSE_LOGIN_TIMEOUT);
 		break;
 	case CONN_RELAYING:
+		if (c->link) {
+			meshlink_check(c);
+			break;
+		}
 		note_rtt(c);
 		frame_keep_alive(frame);
 		if (sendq_control(c, frame, sizeof(frame)))
@@ -244,6 +264,34 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 	arm_recv(c);
 }
 
+struct conn *conn_dialled(struct shard *s, int fd, struct meshlink *link, const char *host)
+{
+	unsigned int user_timeout_ms = (unsigned int)(s->cfg->user_timeout_ns / NS_PER_MS);
+	struct conn *c = shard_conn_new(s);
+	struct tls_ctx *tls = s->relay->client_tls;
+	struct transport_opts plain = { 0 };
+
+	if (!c) {
+		close(fd);
+		return NULL;
+	}
+	setup(c, fd, false);
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+	enter(c, CONN_HANDSHAKE, HANDSHAKE_NS);
+	if (tls ? transport_init_client(&c->transport, fd, tls, host, &c->out) : transport_init(&c->transport, fd, &plain)) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return NULL;
+	}
+	c->link = link;
+	if (c->transport.ready)
+		established(c);
+	if (c->state == CONN_DEAD)
+		return NULL;
+	conn_mark_dirty(c);
+	arm_recv(c);
+	return c;
+}
+
 /* --- input */
 
 int conn_stash(struct conn *c, const uint8_t *p, size_t n)
@@ -284,7 +332,7 @@ static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 	size_t used;
 
 	if (c->state == CONN_HANDSHAKE)
-		conn_enter_http(c, FIRST_BYTE_NS);
+		established(c);
 	while (n && c->state != CONN_DEAD && c->state != CONN_CLOSING) {
 		switch (c->state) {
 		case CONN_HTTP:
@@ -292,6 +340,9 @@ static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 			break;
 		case CONN_EXPECT_CLIENT_INFO:
 			used = login_input(c, b, p, n);
+			break;
+		case CONN_LINK_LOGIN:
+			used = meshlink_input(c, b, p, n);
 			break;
 		default:
 			used = peer_input(c, b, p, n);
@@ -342,6 +393,8 @@ static void count_ktls(struct conn *c)
 
 static void tls_failed(struct conn *c)
 {
+	if (c->link)
+		meshlink_failed(c->link, transport_error(&c->transport));
 	if (!c->transport.ready && tls_got_http(c->transport.tls)) {
 		http_answer_on_tls_port(c);
 		conn_finish(c, CLOSE_TLS_HTTP);
@@ -378,12 +431,15 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 	bool was_ready = c->transport.ready, was_pending = c->transport.ktls == KTLS_PENDING;
 	int r;
 
+	if (c->link)
+		c->link->heard_ns = c->shard->now_ns;
+
 	r = transport_input(&c->transport, b, n, &c->out, conn_input, c);
 	if (c->state == CONN_DEAD)
 		return;
 	if (!was_ready && c->transport.ready && c->state == CONN_HANDSHAKE)
-		conn_enter_http(c, FIRST_BYTE_NS);
-	if (!was_ready && c->transport.ready)
+		established(c);
+	if (!was_ready && c->transport.ready && !c->link)
 		count_tls(c);
 	if (was_pending && c->transport.ktls != KTLS_PENDING)
 		count_ktls(c);
@@ -672,7 +728,9 @@ void conn_close(struct conn *c, enum close_reason why)
 		return;
 	count_close(c, why);
 	if (c->peer)
-		peer_leave(c, DROP_GONE_DISCONNECTED);
+		peer_leave(c, c->link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED);
+	if (c->link)
+		meshlink_closed(c, why);
 	enter(c, CONN_DEAD, 0);
 	timer_disarm(&s->wheel, &c->write_timer);
 	list_remove(&c->dirty);

@@ -27,7 +27,8 @@ enum conn_state {
 	CONN_HANDSHAKE,			/* TLS */
 	CONN_HTTP,			/* request heads */
 	CONN_EXPECT_CLIENT_INFO,
-	CONN_RELAYING,			/* logged in: peer is set */
+	CONN_LINK_LOGIN,		/* we log in to another node */
+	CONN_RELAYING,			/* logged in, they here or we there: peer is set */
 	CONN_CLOSING,			/* flush, then FIN, then wait for the other side */
 	CONN_DEAD,			/* closed; waits for what the kernel still holds */
 };
@@ -97,6 +98,7 @@ struct conn {
 	uint32_t assembled;
 
 	struct peer *peer;
+	struct meshlink *link;		/* we dialled it, to another node of the mesh; NULL: it came to us */
 	struct timer deadline;		/* of the state; keepalive once relaying */
 	struct timer write_timer;
 	union {
@@ -120,6 +122,9 @@ struct conn_id conn_id(const struct conn *c);
 
 /* A socket was accepted: takes it over, also when it refuses it. */
 void conn_accept(struct shard *s, int fd, bool main_port);
+
+/* A socket connected for a link, taken over; host: whose certificate is expected. NULL: no memory, or too many connections. */
+struct conn *conn_dialled(struct shard *s, int fd, struct meshlink *link, const char *host);
 
 /* Close now: drop what is queued, by name; idempotent. The struct lives until its last completion. */
 void conn_close(struct conn *c, enum close_reason why);
@@ -150,13 +155,19 @@ void conn_unstash(struct conn *c);
 /* Go on to the next state. */
 void conn_enter_http(struct conn *c, uint64_t timeout_ns);
 void conn_enter_client_info(struct conn *c);
+void conn_enter_link_login(struct conn *c);
 void conn_enter_relaying(struct conn *c, struct peer *p);
 
 /* What each state does with plaintext: returns how many of the n bytes it took, at least 1. It may have closed
  * the connection; the caller looks at state before it goes on. */
 size_t http_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* http.c */
 size_t login_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* login.c */
+size_t meshlink_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* meshlink.c: CONN_LINK_LOGIN */
 size_t peer_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* peer.c */
+
+/* One frame of a login collects in c->in: takes what belongs to it of the n bytes. *r: 1, it is whole; 0; or as frame_head() answers,
+ * or -ENOMEM. login.c */
+size_t login_collect(struct conn *c, const uint8_t *p, size_t n, enum frame_sender who, struct frame_head *h, int *r);
 
 void http_answer_on_tls_port(struct conn *c);	/* http.c */
 

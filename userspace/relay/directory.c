@@ -35,7 +35,8 @@ struct node {
 	uint64_t last_spoke;
 	struct member one;		/* the only member, unless many is set */
 	struct member *many;		/* owned; all members if there is more than one */
-	uint32_t nmembers, cap;
+	uint32_t nmembers, cap;		/* connections of ours: they win over forwarders */
+	uint8_t nfwd, fwd[DIRECTORY_MAX_LINKS];	/* links by which it can be reached, oldest first */
 };
 
 struct table {
@@ -55,23 +56,27 @@ struct directory {
 	struct table *tables[MAX_TABLES];
 	unsigned int ntables;
 	uint32_t nchunks, free_head;
-	uint64_t nkeys;
+	uint64_t nkeys, nforwarded;	/* nodes in use; those with forwarders */
+	uint64_t links[DIRECTORY_MAX_LINKS];	/* packed conn_id each; 0: never up */
 	struct relay_totals totals;
 	struct peermap *peers;		/* borrowed; NULL: none */
 };
 
+#define PACKED_LINK	(1ULL << 63)
+
 static uint64_t pack(struct conn_id id)
 {
 	/* + 1 on the shard keeps a packed id from ever being 0. */
-	return (uint64_t)(id.shard + 1U) << 56 | (uint64_t)(id.gen & 0xffffff) << 32 | id.slot;
+	return (id.link ? PACKED_LINK : 0) | (uint64_t)(id.shard + 1U) << 56 | (uint64_t)(id.gen & 0xffffff) << 32 | id.slot;
 }
 
 static struct conn_id unpack(uint64_t v)
 {
 	return (struct conn_id){
-		.shard = (uint16_t)((v >> 56) - 1),
+		.shard = (uint16_t)((v >> 56 & 0x7f) - 1),
 		.gen = (uint32_t)(v >> 32) & 0xffffff,
 		.slot = (uint32_t)v,
+		.link = v & PACKED_LINK,
 	};
 }
 
@@ -180,6 +185,11 @@ static void node_link(struct directory *d, struct table *t, uint32_t i)
 	__atomic_store_n(head, i, __ATOMIC_RELEASE);
 }
 
+static bool node_used(const struct node *n)
+{
+	return n->nmembers || n->nfwd;
+}
+
 static int table_grow(struct directory *d, uint32_t buckets)
 {
 	struct table *t;
@@ -194,7 +204,7 @@ static int table_grow(struct directory *d, uint32_t buckets)
 		t->heads[b] = NO_NODE;
 	d->tables[d->ntables++] = t;
 	for (uint32_t i = 0; i < d->nchunks * CHUNK_NODES; i++)
-		if (node_at(d, i)->nmembers)
+		if (node_used(node_at(d, i)))
 			node_link(d, t, i);
 	__atomic_store_n(&d->table, t, __ATOMIC_RELEASE);
 	return 0;
@@ -306,7 +316,8 @@ static void unshow(struct directory *d, const struct node *n)
 	peermap_del(d->peers, &k);
 }
 
-static int add_first(struct directory *d, const struct directory_member *m, uint64_t hash, uint32_t *node)
+/* A node for a key that has none; the caller gives it its first way to be reached: active. */
+static int node_new(struct directory *d, const struct key *k, uint64_t hash, uint64_t active, uint32_t *ret)
 {
 	struct node *n;
 	uint64_t w;
@@ -315,26 +326,32 @@ static int add_first(struct directory *d, const struct directory_member *m, uint
 	/* A table that can't grow still works, with longer chains. */
 	if (d->nkeys > d->table->mask)
 		table_grow(d, 2 * (d->table->mask + 1));
-	err = node_alloc(d, node);
+	err = node_alloc(d, ret);
 	if (err)
 		return err;
-	n = node_at(d, *node);
+	n = node_at(d, *ret);
 	node_begin(n);
 	for (unsigned int i = 0; i < ARRAY_SIZE(n->key); i++) {
-		memcpy(&w, m->present.key.b + 8 * i, 8);
+		memcpy(&w, k->b + 8 * i, 8);
 		__atomic_store_n(&n->key[i], w, __ATOMIC_RELAXED);
 	}
-	__atomic_store_n(&n->active, pack(m->id), __ATOMIC_RELAXED);
+	__atomic_store_n(&n->active, active, __ATOMIC_RELAXED);
 	node_end(n);
 	n->hash = hash;
+	node_link(d, d->table, *ret);
+	d->nkeys++;
+	return 0;
+}
+
+static void add_first(struct directory *d, struct node *n, const struct directory_member *m)
+{
 	/* The first connection of a key counts as having spoken. */
 	n->last_spoke = 1;
 	n->one = (struct member){ .m = *m, .spoke = 1 };
 	n->nmembers = 1;
-	node_link(d, d->table, *node);
-	d->nkeys++;
+	set_active(n, pack(m->id));
 	d->totals.clients_local++;
-	return 0;
+	d->totals.clients_remote -= n->nfwd > 0;
 }
 
 static int add_duplicate(struct directory *d, struct node *n, const struct directory_member *m,
@@ -378,9 +395,10 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 	pthread_mutex_lock(&d->lock);
 	change_begin(d);
 	i = lookup(d, &m->present.key, hash);
-	if (i == NO_NODE)
-		err = add_first(d, m, hash, &i);
-	else
+	err = i == NO_NODE ? node_new(d, &m->present.key, hash, pack(m->id), &i) : 0;
+	if (!err && !node_at(d, i)->nmembers)
+		add_first(d, node_at(d, i), m);
+	else if (!err)
 		err = add_duplicate(d, node_at(d, i), m, max_members);
 	if (!err) {
 		*node = i;
@@ -410,20 +428,19 @@ static void node_unlink(struct directory *d, uint32_t i)
 	__atomic_store_n(&n->active, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&n->chain, d->free_head, __ATOMIC_RELAXED);
 	node_end(n);
-	free(n->many);
-	n->many = NULL;
-	n->nmembers = 0;
-	__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
 	d->free_head = i;
 	d->nkeys--;
-	d->totals.clients_local--;
 }
 
-/* The active one left: the one heard last takes over; with one left, that one. */
-static void pick_active(struct node *n)
+/* The active one left: the one heard last takes over; with one left, that one; with none, the oldest forwarder. */
+static void pick_active(const struct directory *d, struct node *n)
 {
 	struct member *v = members(n), *best = &v[0];
 
+	if (!n->nmembers) {
+		set_active(n, d->links[n->fwd[0]]);
+		return;
+	}
 	for (uint32_t i = 1; i < n->nmembers; i++)
 		if (v[i].spoke > best->spoke)
 			best = &v[i];
@@ -454,28 +471,166 @@ static void remove_member(struct directory *d, struct node *n, struct conn_id id
 	}
 	if (n->nmembers == 1 || n->active == pack(id)) {
 		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
-		pick_active(n);
+		pick_active(d, n);
 	}
 }
 
-bool directory_remove(struct directory *d, uint32_t node, struct conn_id id)
+/* The only connection of its key. */
+static void remove_last(struct directory *d, uint32_t i)
+{
+	struct node *n = node_at(d, i);
+
+	n->nmembers = 0;
+	__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
+	d->totals.clients_local--;
+	d->totals.clients_remote += n->nfwd > 0;
+	if (n->nfwd)
+		pick_active(d, n);
+	else
+		node_unlink(d, i);
+}
+
+static enum directory_left left(const struct node *n)
+{
+	return n->nmembers ? DIRECTORY_HERE : n->nfwd ? DIRECTORY_REMOTE : DIRECTORY_GONE;
+}
+
+enum directory_left directory_remove(struct directory *d, uint32_t node, struct conn_id id)
 {
 	struct node *n = node_at(d, node);
-	bool last;
+	enum directory_left r;
 
 	pthread_mutex_lock(&d->lock);
 	change_begin(d);
-	last = n->nmembers == 1;
-	if (last) {
+	if (n->nmembers == 1) {
 		unshow(d, n);
-		node_unlink(d, node);
+		remove_last(d, node);
 	} else {
 		remove_member(d, n, id);
 		show(d, n);
 	}
+	r = left(n);
 	change_end(d);
 	pthread_mutex_unlock(&d->lock);
-	return last;
+	return r;
+}
+
+/* --- forwarders */
+
+void directory_link_up(struct directory *d, unsigned int link, struct conn_id id)
+{
+	id.link = true;
+	pthread_mutex_lock(&d->lock);
+	d->links[link] = pack(id);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int forwarder_index(const struct node *n, unsigned int link)
+{
+	for (int i = 0; i < n->nfwd; i++)
+		if (n->fwd[i] == link)
+			return i;
+	return -1;
+}
+
+static int add_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
+			 unsigned int max_remote)
+{
+	uint32_t i = lookup(d, k, hash);
+	struct node *n = i == NO_NODE ? NULL : node_at(d, i);
+	int err;
+
+	if (n && forwarder_index(n, link) >= 0)
+		return 0;
+	if ((!n || !n->nfwd) && d->nforwarded >= max_remote)
+		return -ENOSPC;
+	if (!n) {
+		err = node_new(d, k, hash, d->links[link], &i);
+		if (err)
+			return err;
+		n = node_at(d, i);
+	}
+	n->fwd[n->nfwd++] = (uint8_t)link;
+	if (n->nfwd == 1) {
+		d->nforwarded++;
+		d->totals.clients_remote += !n->nmembers;
+	}
+	d->totals.multiforwarder_created += n->nfwd == 2;
+	return 1;
+}
+
+int directory_add_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
+			    unsigned int max_remote)
+{
+	int r;
+
+	pthread_mutex_lock(&d->lock);
+	change_begin(d);
+	r = add_forwarder(d, k, hash, link, max_remote);
+	change_end(d);
+	pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+static bool remove_forwarder(struct directory *d, uint32_t i, unsigned int link)
+{
+	struct node *n = node_at(d, i);
+	int at = forwarder_index(n, link);
+
+	if (at < 0)
+		return false;
+	n->nfwd--;
+	memmove(&n->fwd[at], &n->fwd[at + 1], (size_t)(n->nfwd - at));
+	d->totals.multiforwarder_deleted += n->nfwd == 1;
+	if (!n->nfwd) {
+		d->nforwarded--;
+		d->totals.clients_remote -= !n->nmembers;
+	}
+	if (!node_used(n))
+		node_unlink(d, i);
+	else if (!n->nmembers && at == 0)
+		pick_active(d, n);
+	return true;
+}
+
+bool directory_remove_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
+				enum directory_left *ret)
+{
+	bool known = false;
+	uint32_t i;
+
+	pthread_mutex_lock(&d->lock);
+	change_begin(d);
+	i = lookup(d, k, hash);
+	if (i != NO_NODE) {
+		known = remove_forwarder(d, i, link);
+		d->totals.forwarder_delete_other += !known;
+		*ret = left(node_at(d, i));
+	}
+	change_end(d);
+	pthread_mutex_unlock(&d->lock);
+	return known;
+}
+
+bool directory_drop_link(struct directory *d, unsigned int link, uint32_t *cursor, struct key *gone, unsigned int *ngone)
+{
+	uint32_t end, all;
+
+	pthread_mutex_lock(&d->lock);
+	change_begin(d);
+	all = d->nchunks * CHUNK_NODES;
+	end = min_of(*cursor + DIRECTORY_STEP, all);
+	for (*ngone = 0; *cursor < end; ++*cursor) {
+		struct node *n = node_at(d, *cursor);
+
+		if (!remove_forwarder(d, *cursor, link) || left(n) != DIRECTORY_GONE)
+			continue;
+		/* A free node keeps its key until it is used again. */
+		memcpy(gone[(*ngone)++].b, n->key, KEY_LEN);
+	}
+	change_end(d);
+	pthread_mutex_unlock(&d->lock);
+	return *cursor < all;
 }
 
 void directory_note_activity(struct directory *d, uint32_t node, struct conn_id id)

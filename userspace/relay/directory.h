@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who is here: key -> the connection that gets its packets. One table for the whole relay, because a
+/* Who can be reached: key -> the connection that gets its packets, one of ours, or else the link to another node of the mesh. One table for the whole relay, because a
  * login must be visible to every shard before its ServerInfo leaves, and because a copy per shard costs
  * memory times shards. Mutations (login, logout, change of the active duplicate) take one mutex; none of
  * them is on the packet path. Lookups take no lock and write nothing: each node is a sequence lock, nodes
@@ -22,6 +22,7 @@ struct conn_id {
 	uint16_t shard;
 	uint32_t slot;
 	uint32_t gen;		/* 24 bits */
+	bool link;		/* it leads to another node: packets go as ForwardPacket */
 };
 
 static inline bool conn_id_equal(struct conn_id a, struct conn_id b)
@@ -66,8 +67,13 @@ struct directory_member {
 int directory_add(struct directory *d, const struct directory_member *m, uint64_t hash,
 		  unsigned int max_members, uint32_t *node, bool *dup);
 
-/* Returns true if it was the last connection of its key. */
-bool directory_remove(struct directory *d, uint32_t node, struct conn_id id);
+/* Who has a key now that one way to it ended. */
+enum directory_left {
+	DIRECTORY_HERE,		/* connections of ours */
+	DIRECTORY_REMOTE,	/* none of ours, but another node */
+	DIRECTORY_GONE,		/* nobody */
+};
+enum directory_left directory_remove(struct directory *d, uint32_t node, struct conn_id id);
 
 /* A frame came from id: if it is a duplicate that is not active, make it so. The common case reads one
  * word and returns. */
@@ -80,7 +86,25 @@ void directory_refresh(struct directory *d, uint32_t node, struct conn_id id);
 unsigned int directory_members(struct directory *d, const struct key *k, uint64_t hash,
 			       struct conn_id *ret, unsigned int max);
 
-/* Walk all keys that have an active client, in unspecified order, in steps: *cursor is 0 at first; returns how many were filled,
+/* --- forwarders: links to other nodes, by number. A key with several keeps to the oldest. */
+
+#define DIRECTORY_MAX_LINKS	16
+
+/* Its packets go there from now on. */
+void directory_link_up(struct directory *d, unsigned int link, struct conn_id id);
+/* The node at the other end has this key. 1: that was news; 0: known; -ENOSPC: max_remote keys are known through links already;
+ * -ENOMEM. */
+int directory_add_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
+			    unsigned int max_remote);
+/* It has it no more. *left: who has. False: it was not known to have it. */
+bool directory_remove_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
+				enum directory_left *left);
+/* The link broke: forget its keys, a bounded step at a time. *cursor is 0 at first. Up to DIRECTORY_STEP keys that nobody has any more are
+ * put into gone, *ngone tells how many. False: that was the last step. No forwarder may be added meanwhile. */
+#define DIRECTORY_STEP	256
+bool directory_drop_link(struct directory *d, unsigned int link, uint32_t *cursor, struct key *gone, unsigned int *ngone);
+
+/* Walk all keys that have an active client of ours, in unspecified order, in steps: *cursor is 0 at first; returns how many were filled,
  * 0 at the end. Keys added or removed meanwhile may be missed or not. */
 unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_present *ret,
 			    unsigned int max);

@@ -6,10 +6,9 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
-void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t frame_len)
+void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t bytes)
 {
 	enum packet_kind kind = class == PKT_DISCO ? KIND_DISCO : KIND_OTHER;
-	uint32_t bytes = frame_len - DERP_HDR_LEN - DERP_KEY_LEN;
 
 	STAT_INC(&s->stats, packets_dropped[why][kind]);
 	STAT_ADD(&s->stats, bytes_dropped[why][kind], bytes);
@@ -61,28 +60,56 @@ static void tell_not_here(struct conn *from, const struct key *dst)
 		STAT_INC(&s->stats, gone_not_here_frames);
 }
 
+/* The RecvPacket frame in d becomes a ForwardPacket. It grows: what it lies in can't be handed on. */
+static void make_forward(struct delivery *d, uint8_t head[static FRAME_FORWARD_LEN], const struct key *src,
+			 const struct key *dst)
+{
+	d->frame += DERP_HDR_LEN + DERP_KEY_LEN;
+	d->len -= DERP_HDR_LEN + DERP_KEY_LEN;
+	frame_forward(head, src, dst, d->len);
+	d->head = head;
+	d->rbuf = NULL;
+	d->owned = NULL;
+}
+
+/* To a connection of this shard, which may have ended. Takes d->owned. */
+static void deliver(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d, bool link)
+{
+	struct conn *to = shard_conn(s, slot, gen);
+
+	if (to && conn_is_relaying(to)) {
+		sendq_packet(to, d);
+		return;
+	}
+	forward_count_drop(s, link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED, d->class, delivery_payload(d));
+	if (d->owned)
+		pkt_free(&s->mem, d->owned);
+}
+
+/* unknown: how to count it if the destination is not here; what another node forwarded goes to our own clients only. */
 static void route(struct conn *from, const struct key *dst, struct delivery *d, enum drop_reason unknown)
 {
 	struct shard *s = from->shard;
+	struct pkt *owned = d->owned;
+	uint8_t head[FRAME_FORWARD_LEN];
 	struct conn_id id;
-	struct conn *to;
 
-	if (!find_dest(from, dst, &id)) {
-		forward_count_drop(s, unknown, d->class, d->len);
+	if (!find_dest(from, dst, &id) || (id.link && unknown == DROP_UNKNOWN_DEST_ON_FWD)) {
+		forward_count_drop(s, unknown, d->class, delivery_payload(d));
 		if (d->class == PKT_DISCO)
 			tell_not_here(from, dst);
-	} else if (id.shard != s->id) {
-		mailbox_send_packet(s, id, d);
 	} else {
-		to = shard_conn(s, id.slot, id.gen);
-		if (to && conn_is_relaying(to)) {
-			sendq_packet(to, d);
+		if (id.link)
+			make_forward(d, head, &from->peer->key, dst);
+		if (id.shard != s->id)
+			mailbox_send_packet(s, id, d);
+		else
+			deliver(s, id.slot, id.gen, d, id.link);
+		if (id.shard == s->id && !id.link)
 			return;
-		}
-		forward_count_drop(s, DROP_GONE_DISCONNECTED, d->class, d->len);
 	}
-	if (d->owned)
-		pkt_free(&s->mem, d->owned);
+	if (owned)
+		pkt_free(&s->mem, owned);
 }
 
 void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)
@@ -130,12 +157,7 @@ void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 
 void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d)
 {
-	struct conn *to = shard_conn(s, slot, gen);
-
-	if (to && conn_is_relaying(to))
-		sendq_packet(to, d);
-	else
-		forward_count_drop(s, DROP_GONE_DISCONNECTED, d->class, d->len);
+	deliver(s, slot, gen, d, d->frame[0] == DERP_FORWARD_PACKET);
 }
 
 void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
@@ -153,5 +175,5 @@ void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)
 		STAT_INC(st, packets_received_other);
 	}
 	count_from(from, n);
-	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, PKT_DATA, n + DERP_HDR_LEN + DERP_KEY_LEN);
+	forward_count_drop(from->shard, DROP_QUEUE_MEMORY, PKT_DATA, n);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where a packet goes: a connection of this shard, another shard, nobody. Every packet that comes in
+/* Where a packet goes: a connection of this shard, another shard, another node, nobody. Every packet that comes in
  * is counted once on the way in and once on the way out: sent, or dropped with a reason. */
 #ifndef XDERP_FORWARD_H
 #define XDERP_FORWARD_H
@@ -16,8 +16,8 @@ void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 /* A packet from another shard; frame is copied before it returns. */
 void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d);
 
-/* class: PKT_DISCO or PKT_DATA; frame_len: of the RecvPacket frame. */
-void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t frame_len);
+/* class: PKT_DISCO or PKT_DATA; bytes: of the payload. */
+void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t bytes);
 
 /* A SendPacket or ForwardPacket whose body can't be taken in: counted as received and dropped. */
 void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len);

@@ -134,10 +134,29 @@ static void bad_frame(struct conn *c, int err)
 	conn_close(c, err == -EPERM ? CLOSE_NOT_PERMITTED : CLOSE_BAD_FRAME_LENGTH);
 }
 
+/* Torn: what came is kept, and no more. */
+size_t login_collect(struct conn *c, const uint8_t *p, size_t n, enum frame_sender who, struct frame_head *h, int *r)
+{
+	size_t need = DERP_HDR_LEN, take;
+
+	if (c->in_len >= DERP_HDR_LEN) {
+		frame_head(h, c->in, c->in_len, who);
+		need += h->len;
+	}
+	take = min_of(n, need - c->in_len);
+	*r = conn_stash(c, p, take);
+	if (*r)
+		return n;
+	*r = frame_head(h, c->in, c->in_len, who);
+	if (*r == 1 && c->in_len < DERP_HDR_LEN + h->len)
+		*r = 0;
+	return take;
+}
+
 size_t login_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 {
 	struct frame_head h;
-	size_t need, take;
+	size_t take;
 	int r;
 
 	(void)b;
@@ -152,21 +171,12 @@ size_t login_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 			return DERP_HDR_LEN + h.len;
 		}
 	}
-	/* Torn: what came is kept, and no more. */
-	need = DERP_HDR_LEN;
-	if (c->in_len >= DERP_HDR_LEN) {
-		frame_head(&h, c->in, c->in_len, FRAME_FROM_LOGIN);
-		need += h.len;
-	}
-	take = min_of(n, need - c->in_len);
-	if (conn_stash(c, p, take)) {
+	take = login_collect(c, p, n, FRAME_FROM_LOGIN, &h, &r);
+	if (r == -ENOMEM)
 		conn_close(c, CLOSE_NO_MEMORY);
-		return n;
-	}
-	r = frame_head(&h, c->in, c->in_len, FRAME_FROM_LOGIN);
-	if (r < 0)
+	else if (r < 0)
 		bad_frame(c, r);
-	else if (r && c->in_len == DERP_HDR_LEN + h.len) {
+	else if (r) {
 		open_client_info(c, c->in + DERP_HDR_LEN, h.len);
 		conn_unstash(c);
 	}

@@ -25,21 +25,22 @@ static struct msgring *ring_to(struct shard *s, uint16_t shard)
 
 void mailbox_send_packet(struct shard *s, struct conn_id to, const struct delivery *d)
 {
-	struct msg *m = msgring_reserve(ring_to(s, to.shard), (uint32_t)MSG_HEAD + d->len, HEADROOM);
+	uint32_t len = delivery_size(d);
+	struct msg *m = msgring_reserve(ring_to(s, to.shard), (uint32_t)MSG_HEAD + len, HEADROOM);
 
 	if (!m) {
-		forward_count_drop(s, DROP_CROSS_FULL, d->class, d->len);
+		forward_count_drop(s, DROP_CROSS_FULL, d->class, delivery_payload(d));
 		return;
 	}
 	m->type = MSG_PACKET;
 	m->class = (uint8_t)d->class;
 	m->slot = to.slot;
 	m->gen = to.gen;
-	m->len = d->len;
+	m->len = len;
 	m->hash = d->src_hash;
 	m->queued_ns = d->queued_ns;
-	memcpy(m->frame, d->frame, d->len);
-	msgring_commit(ring_to(s, to.shard), (uint32_t)MSG_HEAD + d->len);
+	delivery_copy(m->frame, d);
+	msgring_commit(ring_to(s, to.shard), (uint32_t)MSG_HEAD + len);
 	s->mail_to |= 1ULL << to.shard;
 	STAT_INC(&s->stats, packets_cross_out);
 }
@@ -130,7 +131,7 @@ static void receive(struct shard *s, struct msg *m)
 		receive_packet(s, m);
 		break;
 	case MSG_GONE:
-		mesh_peer_gone(s, &m->present.key, m->hash);
+		mesh_peer_gone(s, &m->present.key, m->hash, m->class);
 		break;
 	case MSG_PRESENT:
 		mesh_peer_present(s, &m->present);

@@ -11,19 +11,19 @@
 #define MAILBOX_RING	(2U * 1024 * 1024)	/* bytes per ordered pair of shards */
 #define MAILBOX_TURN	512U			/* messages taken per ring and turn */
 
-enum msg_type { MSG_PACKET, MSG_GONE, MSG_PRESENT, MSG_CLOSE };
+enum msg_type { MSG_PACKET, MSG_GONE, MSG_PRESENT, MSG_CLOSE };	/* MSG_GONE: class is enum mesh_gone */
 
 /* Frames are copied in and out: the ring is the only memory two shards share. */
 struct msg {
 	uint8_t type;
-	uint8_t class;			/* MSG_PACKET */
+	uint8_t class;			/* MSG_PACKET, MSG_GONE */
 	uint32_t slot, gen;		/* MSG_PACKET, MSG_CLOSE: which connection */
 	uint32_t len;			/* MSG_PACKET: of frame */
 	uint64_t hash;			/* of the source, or of present.key */
 	uint64_t queued_ns;
 	union {
 		struct frame_present present;	/* MSG_PRESENT; MSG_GONE uses its key */
-		uint8_t frame[DERP_HDR_LEN + DERP_MAX_SEND_BODY];
+		uint8_t frame[DERP_HDR_LEN + DERP_MAX_FWD_BODY];
 	};
 };
 

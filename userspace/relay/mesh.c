@@ -34,12 +34,12 @@ void mesh_announce_present(struct shard *s, const struct frame_present *p)
 	mesh_peer_present(s, p);
 }
 
-void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash)
+void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what)
 {
-	struct msg m = { .type = MSG_GONE, .present.key = *k, .hash = hash };
+	struct msg m = { .type = MSG_GONE, .class = (uint8_t)what, .present.key = *k, .hash = hash };
 
 	mailbox_broadcast(s, &m);
-	mesh_peer_gone(s, k, hash);
+	mesh_peer_gone(s, k, hash, what);
 }
 
 void mesh_peer_present(struct shard *s, const struct frame_present *p)
@@ -64,14 +64,17 @@ static void tell_receiver(struct gone_receiver *r, const struct key *src, void *
 		STAT_INC(&s->stats, gone_disconnected_frames);
 }
 
-void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash)
+void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what)
 {
 	uint8_t frame[FRAME_PEER_GONE_LEN];
 	struct conn_id id;
 
-	gone_announce(s->gone, k, hash, tell_receiver, s);
+	if (what & MESH_GONE_REGION)
+		gone_announce(s->gone, k, hash, tell_receiver, s);
+	if (!(what & MESH_GONE_HERE) || list_empty(&s->watchers))
+		return;
 	/* The key may be back by now, on another shard whose PeerPresent overtook this: then it is not gone. */
-	if (list_empty(&s->watchers) || directory_find(s->relay->directory, k, hash, &id))
+	if (directory_find(s->relay->directory, k, hash, &id) && !id.link)
 		return;
 	frame_peer_gone(frame, k, DERP_GONE_DISCONNECTED);
 	list_for_each_safe(it, tmp, &s->watchers)

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Presence: who watches, and what they and ordinary receivers are told when peers come and go.
- * docs/protocol.md sections 7.1 and 9. The dialling side of the mesh is not here yet. */
+ * docs/protocol.md sections 7.1 and 9. What we know of other nodes' peers comes from meshlink.c. */
 #ifndef XDERP_MESH_H
 #define XDERP_MESH_H
 
 #include "relay/conn.h"
 
-/* A connection logged in / the last connection of a key closed, on this shard: tell all shards. */
+/* Who must hear that a key is gone. */
+enum mesh_gone {
+	MESH_GONE_HERE	 = 1,	/* its last connection of ours closed: watchers */
+	MESH_GONE_REGION = 2,	/* nobody has it any more: those it sent to */
+};
+
+/* A connection logged in / a key is gone, as this shard found out: tell all shards. */
 void mesh_announce_present(struct shard *s, const struct frame_present *p);
-void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash);
+void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what);
 
 /* The same, on every shard that hears of it. */
 void mesh_peer_present(struct shard *s, const struct frame_present *p);
-void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash);
+void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what);
 
 /* WatchConns: flood what is here, then keep it up to date. */
 void mesh_watch(struct conn *c);

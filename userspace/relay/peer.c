@@ -6,6 +6,7 @@
 
 #include "relay/forward.h"
 #include "relay/mesh.h"
+#include "relay/meshlink.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
@@ -72,6 +73,11 @@ static void dispatch(struct conn *c, uint8_t *frame, uint32_t len, struct rbuf *
 	case DERP_WATCH_CONNS:
 		mesh_watch(c);
 		break;
+	case DERP_PEER_PRESENT:
+	case DERP_PEER_GONE:
+		memcpy(key.b, body, KEY_LEN);
+		meshlink_peer(c->link, &key, frame[0] == DERP_PEER_PRESENT);
+		break;
 	case DERP_CLOSE_PEER:
 		memcpy(key.b, body, KEY_LEN);
 		mesh_close_peer(c->shard, &key);
@@ -125,14 +131,16 @@ static size_t assemble(struct conn *c, const uint8_t *p, size_t n)
 
 static bool check_head(struct conn *c, struct frame_head *h, const uint8_t *hdr)
 {
-	int r = frame_head(h, hdr, DERP_HDR_LEN, c->peer->mesh ? FRAME_FROM_MESH : FRAME_FROM_CLIENT);
+	int r = frame_head(h, hdr, DERP_HDR_LEN, c->link ? FRAME_FROM_RELAY :
+						 c->peer->mesh ? FRAME_FROM_MESH : FRAME_FROM_CLIENT);
 
 	if (r < 0) {
 		conn_close(c, r == -EPERM ? CLOSE_NOT_PERMITTED : CLOSE_BAD_FRAME_LENGTH);
 		return false;
 	}
 	/* On the head, before the body is there, as derper does. */
-	directory_note_activity(c->shard->relay->directory, c->peer->node, conn_id(c));
+	if (!c->link)
+		directory_note_activity(c->shard->relay->directory, c->peer->node, conn_id(c));
 	if (!h->known)
 		skip_unknown(c, h);
 	return h->known;
@@ -186,6 +194,7 @@ void peer_hide(struct conn *c)
 {
 	struct shard *s = c->shard;
 	struct peer *p = c->peer;
+	enum directory_left left;
 
 	if (p->hidden)
 		return;
@@ -198,8 +207,9 @@ void peer_hide(struct conn *c)
 		STAT_DEC(&s->stats, mesh_conns);
 	if (p->not_ideal)
 		STAT_DEC(&s->stats, not_ideal_conns);
-	if (directory_remove(s->relay->directory, p->node, conn_id(c)))
-		mesh_announce_gone(s, &p->key, p->hash);
+	left = directory_remove(s->relay->directory, p->node, conn_id(c));
+	if (left != DIRECTORY_HERE)
+		mesh_announce_gone(s, &p->key, p->hash, MESH_GONE_HERE | (left == DIRECTORY_GONE ? MESH_GONE_REGION : 0));
 }
 
 void peer_leave(struct conn *c, enum drop_reason why)

@@ -16,6 +16,7 @@
 #include "net/io.h"
 #include "net/listen.h"
 #include "relay/mailbox.h"
+#include "relay/meshlink.h"
 #include "relay/shard.h"
 
 /* A DERPNode to paste into a DERP map: what derper logs in this mode, so that clients trust the certificate. */
@@ -216,6 +217,8 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 		e = load_tls(r, err, errlen);
 	if (!e && cfg->tls)
 		e = choose_records(r, err, errlen);
+	if (!e)
+		e = meshlinks_new(r, err, errlen);
 	if (!e) {
 		list_features(cfg);
 		e = open_listeners(r, err, errlen);
@@ -232,6 +235,7 @@ void relay_free(struct relay *r)
 {
 	if (!r)
 		return;
+	meshlinks_free(r);
 	for (unsigned int i = 0; i < r->nshards; i++)
 		shard_free(r->shards[i]);
 	for (unsigned int i = 0; i < r->nshards; i++)
@@ -335,4 +339,19 @@ void relay_shard_stats(const struct relay *r, unsigned int shard, struct shard_s
 const char *relay_io_name(const struct relay *r, unsigned int shard)
 {
 	return io_name(r->shards[shard]->io);
+}
+
+bool relay_node(const struct relay *r, unsigned int i, struct relay_node *ret)
+{
+	const struct meshlink *l;
+
+	if (i >= r->nlinks)
+		return false;
+	l = &r->links[i];
+	*ret = (struct relay_node){
+		.name = l->name,
+		.up = __atomic_load_n(&l->state, __ATOMIC_RELAXED) == MESHLINK_UP,
+		.peers = __atomic_load_n(&l->peers, __ATOMIC_RELAXED),
+	};
+	return true;
 }

@@ -18,7 +18,9 @@
 
 #define RELAY_MAX_SHARDS	64
 
+struct meshlink;
 struct shard;
+struct workers;
 struct msgring;
 struct xdp_gate;
 
@@ -34,6 +36,10 @@ struct relay {
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
+	struct meshlink *links;		/* owned; of -mesh-with */
+	unsigned int nlinks;
+	struct workers *dialers;	/* owned */
+	struct tls_ctx *client_tls;	/* owned; for links. NULL: plain */
 	pthread_barrier_t started;	/* all shards have their engines: from here on they may wake each other */
 	uint64_t start_unix, start_ns;
 	/* Renders debug pages; set before relay_start. NULL: there are none. */
@@ -64,6 +70,14 @@ void relay_log_ready(const struct relay *r);
 int relay_reload(struct relay *r, char *err, size_t errlen);
 /* Any thread: stop accepting, flush, tell clients, close; shards end by themselves within the drain timeout. */
 void relay_drain(struct relay *r);
+
+/* Any thread: node i of -mesh-with as it is now. False: there are fewer. */
+struct relay_node {
+	const char *name;	/* host[:port] */
+	bool up;
+	uint32_t peers;		/* keys it has */
+};
+bool relay_node(const struct relay *r, unsigned int i, struct relay_node *ret);
 
 /* Any thread. */
 void relay_stats(const struct relay *r, struct shard_stats *ret);

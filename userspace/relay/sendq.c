@@ -21,11 +21,11 @@ static void left_queue(struct conn *c, const struct pkt *p)
 }
 
 /* A packet for c. */
-static void count_drop(struct conn *c, enum drop_reason why, enum pkt_class class, uint32_t frame_len)
+static void count_drop(struct conn *c, enum drop_reason why, enum pkt_class class, uint32_t bytes)
 {
 	STAT_INC(&c->peer->facts, drops);
 	publish_note(c);
-	forward_count_drop(c->shard, why, class, frame_len);
+	forward_count_drop(c->shard, why, class, bytes);
 }
 
 static void drop(struct conn *c, struct pkt *p, enum drop_reason why)
@@ -34,35 +34,50 @@ static void drop(struct conn *c, struct pkt *p, enum drop_reason why)
 		left_control(c->peer, p);
 	} else {
 		left_queue(c, p);
-		count_drop(c, why, p->class, p->len);
+		count_drop(c, why, p->class, packet_payload(p->data, p->len));
 	}
 	pkt_free(&c->shard->mem, p);
 }
 
-/* Handed over whole: to the kernel, or sealed. */
-static void sent(struct conn *c, struct pkt *p)
+static uint32_t depth(const struct conn *c)
 {
-	struct shard *s = c->shard;
-
-	if (p->class != PKT_CTL) {
-		left_queue(c, p);
-		STAT_INC(&s->stats, packets_sent);
-		STAT_ADD(&s->stats, bytes_sent, p->len - DERP_HDR_LEN - DERP_KEY_LEN);
-		STAT_INC(&c->peer->facts, frames_out);
-		STAT_ADD(&c->peer->facts, bytes_out, p->len - DERP_HDR_LEN - DERP_KEY_LEN);
-		if (!gone_subscribe(s->gone, &c->peer->gone, p->data + DERP_HDR_LEN, p->src_hash))
-			STAT_INC(&s->stats, gone_subscriptions_refused);
-	} else {
-		left_control(c->peer, p);
-	}
-	pkt_free(&s->mem, p);
+	return c->link ? c->shard->cfg->mesh_queue_depth : c->shard->cfg->queue_depth;
 }
 
-static void limit_queue(struct conn *c, enum pkt_class class, uint32_t depth)
+/* A packet was handed over whole: to the kernel, or sealed. */
+static void count_sent(struct conn *c, const struct pkt *p)
+{
+	struct shard *s = c->shard;
+	uint32_t n = packet_payload(p->data, p->len);
+
+	left_queue(c, p);
+	STAT_INC(&c->peer->facts, frames_out);
+	STAT_ADD(&c->peer->facts, bytes_out, n);
+	if (c->link) {
+		STAT_INC(&s->stats, packets_forwarded_out);
+		STAT_ADD(&s->stats, bytes_forwarded_out, n);
+		return;
+	}
+	STAT_INC(&s->stats, packets_sent);
+	STAT_ADD(&s->stats, bytes_sent, n);
+	if (!gone_subscribe(s->gone, &c->peer->gone, p->data + DERP_HDR_LEN, p->src_hash))
+		STAT_INC(&s->stats, gone_subscriptions_refused);
+}
+
+static void sent(struct conn *c, struct pkt *p)
+{
+	if (p->class != PKT_CTL)
+		count_sent(c, p);
+	else
+		left_control(c->peer, p);
+	pkt_free(&c->shard->mem, p);
+}
+
+static void limit_queue(struct conn *c, enum pkt_class class, uint32_t max)
 {
 	struct pktq *q = &c->peer->q[class];
 
-	while (q->n > depth)
+	while (q->n > max)
 		drop(c, pktq_pop(q), DROP_QUEUE_HEAD);
 }
 
@@ -98,9 +113,9 @@ static struct pkt *delivery_pkt(struct conn *to, const struct delivery *d)
 	} else if (d->rbuf && !to->blocked) {
 		p = pkt_borrow(mem, d->rbuf, d->frame, d->len, (uint8_t)d->class);
 	} else {
-		p = pkt_new(mem, d->len, (uint8_t)d->class);
+		p = pkt_new(mem, delivery_size(d), (uint8_t)d->class);
 		if (p)
-			memcpy(p->data, d->frame, d->len);
+			delivery_copy(p->data, d);
 	}
 	if (!p)
 		return NULL;
@@ -115,10 +130,10 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	struct pktq *q = &to->peer->q[d->class];
 	struct pkt *p;
 
-	limit_queue(to, d->class, (to->blocked ? s->cfg->queue_depth : SENDQ_TURN) - 1);
+	limit_queue(to, d->class, (to->blocked ? depth(to) : SENDQ_TURN) - 1);
 	p = delivery_pkt(to, d);
 	if (!p) {
-		count_drop(to, DROP_QUEUE_MEMORY, d->class, d->len);
+		count_drop(to, DROP_QUEUE_MEMORY, d->class, delivery_payload(d));
 		return;
 	}
 	pktq_push(q, p);
@@ -241,7 +256,7 @@ void sendq_block(struct conn *c)
 	for (int i = 0; i < PKT_CLASS_NR; i++) {
 		pktq_prepend(&peer->q[i], &back[i]);
 		if (i != PKT_CTL)
-			limit_queue(c, i, c->shard->cfg->queue_depth);
+			limit_queue(c, i, depth(c));
 		kept = peer->q[i];
 		peer->q[i] = (struct pktq){ 0 };
 		while ((p = pktq_pop(&kept)))
@@ -270,7 +285,7 @@ void sendq_drop_all(struct conn *c, enum drop_reason why)
 		if (p->class == PKT_CTL)
 			continue;
 		left_queue(c, p);
-		forward_count_drop(c->shard, why, p->class, p->len);
+		forward_count_drop(c->shard, why, p->class, packet_payload(p->data, p->len));
 	}
 }
 

@@ -14,16 +14,43 @@
 #define SENDQ_SEAL	(128U * 1024)	/* bytes sealed ahead of the socket */
 #define SENDQ_CTL_MAX	(1024U * 1024)	/* bytes of control frames a mesh watcher may have waiting */
 
-/* A packet on its way to a peer: where its bytes are now. */
+/* A packet on its way to a peer or over a link: where its bytes are now. */
 struct delivery {
-	uint8_t *frame;			/* whole RecvPacket frame */
+	uint8_t *frame;			/* whole RecvPacket or ForwardPacket frame, or the payload behind head */
 	uint32_t len;
+	const uint8_t *head;		/* FRAME_FORWARD_LEN bytes that go in front; NULL: frame is all */
 	enum pkt_class class;		/* PKT_DISCO or PKT_DATA */
 	uint64_t src_hash;
 	uint64_t queued_ns;
 	struct rbuf *rbuf;		/* frame lies in it; or NULL */
 	struct pkt *owned;		/* frame lies in it, taken over; or NULL: copied */
 };
+
+/* Payload bytes of a whole packet frame. */
+static inline uint32_t packet_payload(const uint8_t *frame, uint32_t len)
+{
+	return len - DERP_HDR_LEN - (frame[0] == DERP_FORWARD_PACKET ? 2 : 1) * DERP_KEY_LEN;
+}
+
+static inline uint32_t delivery_payload(const struct delivery *d)
+{
+	return d->head ? d->len : packet_payload(d->frame, d->len);
+}
+
+static inline uint32_t delivery_size(const struct delivery *d)
+{
+	return d->len + (d->head ? FRAME_FORWARD_LEN : 0);
+}
+
+/* The whole frame; out has room for delivery_size(). */
+static inline void delivery_copy(uint8_t *out, const struct delivery *d)
+{
+	if (d->head) {
+		memcpy(out, d->head, FRAME_FORWARD_LEN);
+		out += FRAME_FORWARD_LEN;
+	}
+	memcpy(out, d->frame, d->len);
+}
 
 /* Queue a packet for a relaying connection; counts a drop if it can't. */
 void sendq_packet(struct conn *to, const struct delivery *d);

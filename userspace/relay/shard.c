@@ -13,6 +13,7 @@
 #include "relay/ask.h"
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
+#include "relay/meshlink.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/stund.h"
@@ -214,7 +215,7 @@ static void start_drain(struct shard *s)
 		c = &s->chunks[slot / SHARD_CHUNK][slot % SHARD_CHUNK];
 		if (c->state == CONN_FREE || c->state == CONN_DEAD)
 			continue;
-		if (conn_is_relaying(c))
+		if (conn_is_relaying(c) && !c->link)
 			sendq_control(c, frame, sizeof(frame));
 		if (c->state == CONN_HANDSHAKE)
 			conn_close(c, CLOSE_DRAIN);
@@ -256,7 +257,7 @@ static uint64_t sleep_ns(struct shard *s)
 {
 	uint64_t ns;
 
-	if (!list_empty(&s->dirty) || s->stun_again)
+	if (!list_empty(&s->dirty) || s->stun_again || s->clearing)
 		return 0;
 	__atomic_store_n(&s->asleep, 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -299,9 +300,11 @@ static int turn(struct shard *s)
 	if (!s->draining && __atomic_load_n(&s->relay->draining, __ATOMIC_ACQUIRE))
 		start_drain(s);
 	ask_turn(s);
+	inbox_take(&s->inbox, s);
 	mailbox_receive(s);
 	timer_run(&s->wheel, s->now_ns, SHARD_TIMERS, s);
 	mesh_walk(s);
+	meshlinks_clear(s);
 	read_stun(s);
 	if (!s->draining)
 		arm_listeners(s);
@@ -348,6 +351,7 @@ void *shard_run(void *shard)
 	pthread_barrier_wait(&s->relay->started);
 	if (s->start_err)
 		return NULL;
+	meshlinks_start(s);
 	while (!drained(s)) {
 		if (turn(s) < 0) {
 			log_event(LOG_LEVEL_ERROR, "io_broken", "shard=%u error=%s", s->id, strerror(errno));
@@ -356,6 +360,14 @@ void *shard_run(void *shard)
 	}
 	ask_leave(s);
 	return NULL;
+}
+
+/* Any thread: a worker has finished something for us. */
+static void wake(void *shard)
+{
+	struct shard *s = shard;
+
+	io_wake(s->io);
 }
 
 int shard_new(struct shard **ret, struct relay *r, uint16_t id)
@@ -375,6 +387,7 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	s->max_chunks = (s->max_conns + SHARD_CHUNK - 1) / SHARD_CHUNK;
 	slab_init(&s->mem, cfg->queue_memory);
 	slab_init(&s->out, OUT_MEMORY(cfg));
+	inbox_init(&s->inbox, wake, s);
 	list_init(&s->dirty);
 	list_init(&s->dead);
 	list_init(&s->starved);
@@ -405,6 +418,7 @@ void shard_free(struct shard *s)
 	free(s->chunks);
 	free(s->free_slots);
 	gone_table_free(s->gone);
+	inbox_done(&s->inbox);
 	slab_done(&s->mem);
 	slab_done(&s->out);
 	free(s);

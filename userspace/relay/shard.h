@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A shard: one thread, one io engine, its connections, pools and timers. Only its own thread touches
- * it, except: asleep, ask_seen and stats (atomic), io_wake(io), and its ends of the message rings. */
+ * it, except: asleep, ask_seen and stats (atomic), io_wake(io), inbox, and its ends of the message rings. */
 #ifndef XDERP_SHARD_H
 #define XDERP_SHARD_H
 
 #include <pthread.h>
 
+#include "base/worker.h"
 #include "relay/conn.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
@@ -51,6 +52,7 @@ struct shard {
 	struct list touched, publishing;
 	struct timer publish;
 	bool walking;			/* some watcher's flood is not over */
+	bool clearing;			/* keys of a broken link are being forgotten */
 	bool draining;
 	bool retry;			/* something waits for memory: don't sleep long */
 	bool stun_again;		/* datagrams were left for the next turn */
@@ -61,6 +63,7 @@ struct shard {
 	uint32_t talker;		/* slot that was heard last */
 	struct bucket accept;
 
+	struct inbox inbox;		/* what workers did for this shard */
 	struct overflow *overflow[RELAY_MAX_SHARDS];
 	uint64_t mail_to;		/* bit per shard that has unpublished messages */
 

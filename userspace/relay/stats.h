@@ -18,7 +18,8 @@
 	X(WRITE_ERROR,		"write_error")			\
 	X(DUP_CLIENT,		"dup_client")			\
 	X(QUEUE_MEMORY,		"queue_memory")			\
-	X(CROSS_FULL,		"cross_full")
+	X(CROSS_FULL,		"cross_full")			\
+	X(MESH_DOWN,		"mesh_down")
 
 enum drop_reason {
 #define X(id, label) DROP_##id,
@@ -53,7 +54,10 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(NO_MEMORY,		"no_memory", "shard's memory limit")			\
 	X(DRAIN,		"drain", "shutting down")				\
 	X(KTLS_REKEY,		"ktls_rekey", "TLS keys had to change, which this kernel can't") \
-	X(DENIED,		"denied", "from a network on the deny list")
+	X(DENIED,		"denied", "from a network on the deny list")		\
+	X(MESH_REFUSED,		"mesh_refused", "a node of the mesh did not let us log in")	\
+	X(MESH_SELF,		"mesh_self", "a node of the mesh is this relay itself")	\
+	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
@@ -82,6 +86,8 @@ enum close_reason {
 	X(bytes_forwarded_in,	"payload bytes of them")				\
 	X(packets_sent,		"RecvPacket frames handed to a transport whole")	\
 	X(bytes_sent,		"payload bytes of them")				\
+	X(packets_forwarded_out, "ForwardPacket frames handed to a link to another node whole")	\
+	X(bytes_forwarded_out,	"payload bytes of them")				\
 	X(packets_cross_out,	"packets handed to another shard")			\
 	X(packets_cross_in,	"packets taken from another shard")			\
 	X(gone_disconnected_frames, "PeerGone(disconnected) frames sent")		\
@@ -106,6 +112,9 @@ enum close_reason {
 	X(wakes_sent,		"wake-ups of other shards")				\
 	X(starved,		"receives that found no buffer")			\
 	X(frames_reassembled,	"frames torn across reads")				\
+	X(mesh_dials,		"connections to other nodes begun")			\
+	X(mesh_dial_failures,	"of them, those that did not get as far as a login")	\
+	X(mesh_present_refused,	"keys of other nodes over the limit or without memory")	\
 	X(stun_success,		"STUN requests answered")				\
 	X(stun_not_stun,	"UDP packets that were no valid request")		\
 	X(stun_read_error,	"UDP receive errors")					\
@@ -122,6 +131,7 @@ enum close_reason {
 	X(not_ideal_conns,	"of them with Ideal-Node")				\
 	X(mesh_conns,		"of them with the mesh key")				\
 	X(watchers,		"of them watching")					\
+	X(mesh_links_up,	"links to other nodes that are logged in")	\
 	X(packets_queued,	"packets waiting in send queues and shard rings' readers")	\
 	X(tls12_active,		"TLS 1.2 connections")					\
 	X(tls13_active,		"TLS 1.3 connections")					\
@@ -185,6 +195,10 @@ struct relay_totals {
 	uint64_t clients_local;		/* distinct keys connected here */
 	uint64_t dup_client_keys;	/* keys with more than one connection */
 	uint64_t dup_client_conns;	/* connections of those keys */
+	uint64_t clients_remote;	/* distinct keys that only other nodes have */
+	/* derper's bookkeeping of keys that several nodes have: became so, are so no more, and news of a key's end from a node that
+	 * was not known to have it. */
+	uint64_t multiforwarder_created, multiforwarder_deleted, forwarder_delete_other;
 };
 
 #endif
