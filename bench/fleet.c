@@ -131,6 +131,7 @@ static void report_memory(struct report *r, const struct mem_sample *from, const
 	report_add(r, "rss_before", "KiB", (double)from->rss / 1024);
 	report_add(r, "rss_after", "KiB", (double)to->rss / 1024);
 	report_add(r, "rss_each", "B", ((double)to->rss - (double)from->rss) / n);
+	report_add(r, "anon_each", "B", ((double)to->anon - (double)from->anon) / n);
 	report_add(r, "pss_each", "B", ((double)to->pss - (double)from->pss) / n);
 	report_add(r, "tcp_memory_each", "B", ((double)to->tcp - (double)from->tcp) / n);
 }

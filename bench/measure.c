@@ -141,10 +141,12 @@ int mem_sample(struct mem_sample *ret, pid_t pid)
 	while (fgets(line, sizeof(line), f)) {
 		sscanf(line, "Rss: %" SCNu64, &s.rss);
 		sscanf(line, "Pss: %" SCNu64, &s.pss);
+		sscanf(line, "Anonymous: %" SCNu64, &s.anon);
 	}
 	fclose(f);
 	s.rss *= 1024;
 	s.pss *= 1024;
+	s.anon *= 1024;
 	*ret = s;
 	return 0;
 }

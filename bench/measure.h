@@ -55,6 +55,7 @@ int cpu_sample(struct cpu_sample *ret, pid_t pid);
 
 struct mem_sample {
 	uint64_t rss, pss;	/* bytes */
+	uint64_t anon;		/* of rss, what the process wrote: neither program text nor mapped files */
 	uint64_t tcp;		/* bytes the kernel holds for all TCP sockets of this network namespace */
 };
 int mem_sample(struct mem_sample *ret, pid_t pid);
