@@ -4,43 +4,21 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
 #include "admin/config.h"
+#include "admin/filelimit.h"
 #include "admin/pages.h"
+#include "admin/reload.h"
 #include "base/feature.h"
 #include "base/log.h"
 #include "kern/kern.h"
 #include "kern/xdp.h"
 #include "relay/relay.h"
-
-/* Each connection is a descriptor: take all we are allowed, and say when that is less than the limits promise. */
-static void raise_file_limit(const struct config *cfg)
-{
-	struct rlimit rl;
-	rlim_t want = cfg->max_conns + 256UL;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl))
-		return;
-	if (rl.rlim_cur < want) {
-		rl.rlim_cur = rl.rlim_max > want ? want : rl.rlim_max;
-		if (rl.rlim_max < want) {
-			struct rlimit higher = { want, want };
-
-			if (!setrlimit(RLIMIT_NOFILE, &higher))
-				return;
-		}
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
-	if (rl.rlim_cur < want)
-		log_event(LOG_LEVEL_INFO, "file_limit", "descriptors=%llu wanted=%llu fix=%s",
-			  (unsigned long long)rl.rlim_cur, (unsigned long long)want,
-			  "raise LimitNOFILE (ulimit -n) or lower --max-connections");
-}
 
 /* Signals come to the main thread through a descriptor; shards inherit the mask and see none. */
 static int block_signals(void)
@@ -60,12 +38,11 @@ static int block_signals(void)
 
 static void reload(struct relay *relay)
 {
-	char err[512];
+	struct textbuf changed = { 0 }, why = { 0 };
 
-	if (relay_reload(relay, err, sizeof(err)))
-		log_event(LOG_LEVEL_ERROR, "reload_failed", "error=%s kept=%s", err, "the certificate that was served before");
-	else
-		log_event(LOG_LEVEL_INFO, "reloaded", "what=%s", "certificates");
+	reload_all(relay, &changed, &why);
+	textbuf_done(&changed);
+	textbuf_done(&why);
 }
 
 static void wait_for_end(int sigfd, struct relay *relay, struct control *control)
@@ -111,7 +88,8 @@ static int open_control(struct control **ret, const struct config *cfg, struct r
 
 static int open_kern(struct kern **ret, const struct config *cfg, char *err, size_t errlen)
 {
-	const struct kern_opts o = { .mode = cfg->bpf, .bpffs = cfg->bpffs, .max_peers = cfg->bpf_peers };
+	unsigned int max_peers = cfg->bpf_peers ? cfg->bpf_peers : cfg->max_conns;
+	const struct kern_opts o = { .mode = cfg->bpf, .bpffs = cfg->bpffs, .max_peers = max_peers };
 	char why[400];
 
 	if (kern_open(ret, &o, why, sizeof(why))) {
@@ -119,7 +97,7 @@ static int open_kern(struct kern **ret, const struct config *cfg, char *err, siz
 		return -1;
 	}
 	if (*ret)
-		feature_set("bpf", "on", "up to %u peers in %s", cfg->bpf_peers, cfg->bpffs);
+		feature_set("bpf", "on", "up to %u peers in %s", max_peers, cfg->bpffs);
 	else
 		feature_set("bpf", "off", "%s", why);
 	return 0;
@@ -151,34 +129,38 @@ static int fail(const char *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg;
+	struct config *cfg = calloc(1, sizeof(*cfg));
 	struct control *control = NULL;
 	struct relay *relay = NULL;
 	struct kern *kern;
 	char err[512];
 	int r, sigfd;
 
-	r = config_parse(&cfg, argc, argv);
-	if (r)
+	if (!cfg)
+		return fail("out of memory");
+	r = config_parse(cfg, argc, argv, stderr);
+	if (r) {
+		free(cfg);
 		return r > 0 ? 0 : 2;
-	log_set_level(cfg.log_level);
+	}
+	log_set_level(cfg->log_level);
 	if (sodium_init() < 0)
 		return fail("libsodium does not start");
 	sigfd = block_signals();
 	if (sigfd < 0)
 		return fail("no signalfd");
-	if (config_load_keys(&cfg, err, sizeof(err)))
+	if (config_load_keys(cfg, err, sizeof(err)))
 		return fail(err);
-	raise_file_limit(&cfg);
-	if (open_kern(&kern, &cfg, err, sizeof(err)))
+	filelimit_raise(cfg->max_conns);
+	if (open_kern(&kern, cfg, err, sizeof(err)))
 		return fail(err);
-	if (relay_new(&relay, &cfg, kern_peers(kern), err, sizeof(err))) {
+	if (relay_new(&relay, cfg, kern_peers(kern), err, sizeof(err))) {
 		kern_close(kern);
 		return fail(err);
 	}
 	relay->page = pages_render;
 	open_xdp(kern, relay);
-	if (open_control(&control, &cfg, relay, err, sizeof(err)))
+	if (open_control(&control, cfg, relay, err, sizeof(err)))
 		return fail(err);
 	if (relay_start(relay, err, sizeof(err)))
 		return fail(err);
@@ -189,10 +171,11 @@ int main(int argc, char **argv)
 	relay_drain(relay);
 	relay_join(relay);
 	log_event(LOG_LEVEL_INFO, "stopped", "version=%s", xderp_version);
+	cfg = (struct config *)relay->cfg;	/* the last of them */
 	relay_free(relay);
 	kern_close(kern);
 	control_close(control);
-	config_done(&cfg);
+	config_free(cfg);
 	close(sigfd);
 	return 0;
 }

@@ -16,22 +16,17 @@
 
 #define MAX_ARGS	8
 
-/* Runs config_parse with its complaints caught. */
+/* Runs config_parse with its complaints caught. The settings keep pointing to argv. */
 static int parse(struct config *cfg, const char *const *args, char *said, size_t n)
 {
-	char *argv[MAX_ARGS + 2] = { (char *)"xderpd" };
+	static char *argv[MAX_ARGS + 2] = { (char *)"xderpd" };
 	FILE *f = tmpfile();
-	int argc = 1, saved = dup(STDERR_FILENO), r;
+	int argc = 1, r;
 	size_t k;
 
 	for (; argc <= MAX_ARGS && args[argc - 1]; argc++)
 		argv[argc] = (char *)args[argc - 1];
-	fflush(stderr);
-	dup2(fileno(f), STDERR_FILENO);
-	r = config_parse(cfg, argc, argv);
-	fflush(stderr);
-	dup2(saved, STDERR_FILENO);
-	close(saved);
+	r = config_parse(cfg, argc, argv, f);
 	rewind(f);
 	k = fread(said, 1, n - 1, f);
 	said[k] = '\0';
@@ -213,18 +208,136 @@ static void test_dev_keys(void **state)
 	assert_true(key_equal(&a.private_key, &zero) && key_equal(&b.mesh_key, &zero));
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* What is built in < environment < file < command line. */
+static void test_file_between_environment_and_flags(void **state)
+{
+	char path[] = "/tmp/conf-XXXXXX";
+	const char *const args[] = { "-max-handshakes", "7", "-config", path, "-stun=false", NULL };
+	struct config cfg;
+	char said[4096];
+
+	(void)state;
+	close(mkstemp(path));
+	write_file(path, "a = :1\nc = k\nmax-handshakes = 8\nmax-connections = 9\nstun = true\n"
+		   "debug-cidrs = 10.0.0.0/8\nlog-level = warn\n");
+	setenv("TS_DEBUG_TRUSTED_CIDRS", "192.0.2.0/24", 1);
+	setenv("DERP_DEBUG_LOGS", "true", 1);
+	setenv("TS_DERP_DISABLE_RTT_STATS", "1", 1);
+	assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+	assert_string_equal("", said);
+	assert_string_equal(":1", cfg.addr);
+	assert_int_equal(7, cfg.max_handshakes);
+	assert_int_equal(9, cfg.max_conns);
+	assert_false(cfg.stun);
+	assert_string_equal("10.0.0.0/8", cfg.trusted_cidrs);
+	assert_int_equal(LOG_LEVEL_WARN, cfg.log_level);
+	assert_true(cfg.no_rtt);
+	config_done(&cfg);
+
+	write_file(path, "a = :1\nc = k\n");
+	setenv("TS_DERP_DISABLE_RTT_STATS", "maybe", 1);
+	assert_int_equal(0, parse(&cfg, args, said, sizeof(said)));
+	assert_string_equal("192.0.2.0/24", cfg.trusted_cidrs);
+	assert_int_equal(LOG_LEVEL_DEBUG, cfg.log_level);
+	assert_false(cfg.no_rtt);
+	config_done(&cfg);
+	unsetenv("TS_DEBUG_TRUSTED_CIDRS");
+	unsetenv("DERP_DEBUG_LOGS");
+	unsetenv("TS_DERP_DISABLE_RTT_STATS");
+	unlink(path);
+}
+
+static void test_bad_file(void **state)
+{
+	char path[] = "/tmp/conf-XXXXXX";
+	const char *const args[] = { "-config", path, NULL };
+	static const char *const missing[] = { "-config=/nonexistent", NULL };
+	struct config cfg;
+	char said[4096];
+
+	(void)state;
+	close(mkstemp(path));
+	write_file(path, "a = :1\nc = k\nhome = nonsense\nmax-conections = 9\n");
+	assert_int_equal(-EINVAL, parse(&cfg, args, said, sizeof(said)));
+	assert_non_null(strstr(said, ":4: there is no setting \"max-conections\"; did you mean max-connections?"));
+	assert_non_null(strstr(said, "-home: \"nonsense\" is wrong"));
+	assert_int_equal(-EINVAL, parse(&cfg, missing, said, sizeof(said)));
+	assert_non_null(strstr(said, "/nonexistent: can't read the configuration"));
+	assert_null(strstr(said, "certmode"));
+	unlink(path);
+}
+
+static int reparse(struct config *ret, const struct config *running, char *changed, char *said, size_t n)
+{
+	struct textbuf t = { 0 };
+	FILE *f = fmemopen(said, n, "w");
+	int r;
+
+	said[0] = '\0';
+	r = config_reparse(ret, running, &t, f);
+	fclose(f);
+	snprintf(changed, n, "%s", t.p ? t.p : "");
+	textbuf_done(&t);
+	return r;
+}
+
+static void test_reparse(void **state)
+{
+	char path[] = "/tmp/conf-XXXXXX", changed[1024], said[1024];
+	const char *const args[] = { "-config", path, "-max-handshakes=7", NULL };
+	struct config a, b;
+
+	(void)state;
+	close(mkstemp(path));
+	write_file(path, "a = :1\nc = k\nhome = blank\n");
+	assert_int_equal(0, parse(&a, args, said, sizeof(said)));
+	a.private_key.b[0] = a.mesh_key.b[31] = 7;
+	a.has_mesh_key = true;
+	assert_int_equal(0, reparse(&b, &a, changed, said, sizeof(said)));
+	assert_string_equal("", changed);
+	assert_true(key_equal(&a.private_key, &b.private_key) && key_equal(&a.mesh_key, &b.mesh_key) && b.has_mesh_key);
+	config_done(&b);
+
+	write_file(path, "a = :1\nc = k\nhome = http://x/\nmax-connections = 5\nmax-handshakes = 9\npace = 0\n");
+	assert_int_equal(0, reparse(&b, &a, changed, said, sizeof(said)));
+	assert_string_equal("home,max-connections,pace", changed);
+	assert_int_equal(7, b.max_handshakes);
+	config_done(&b);
+
+	write_file(path, "a = :2\nc = k\nhome = http://x/\nstun-port = 9\n");
+	assert_int_equal(-EINVAL, reparse(&b, &a, changed, said, sizeof(said)));
+	assert_non_null(strstr(said, "xderpd: a can't change while the relay runs"));
+	assert_non_null(strstr(said, "xderpd: stun-port can't change while the relay runs"));
+	assert_null(strstr(said, "home"));
+	assert_string_equal("blank", a.home);
+	config_done(&a);
+	unlink(path);
+}
+
 int main(void)
 {
-	struct CMUnitTest t[ARRAY_SIZE(bad) + 6] = {
+	struct CMUnitTest t[ARRAY_SIZE(bad) + 9] = {
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_when_tls),
 		cmocka_unit_test(test_queue_depth_from_environment),
 		cmocka_unit_test(test_ignored_and_default_values),
 		cmocka_unit_test(test_certdir),
 		cmocka_unit_test(test_dev_keys),
+		cmocka_unit_test(test_file_between_environment_and_flags),
+		cmocka_unit_test(test_bad_file),
+		cmocka_unit_test(test_reparse),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		t[6 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
+		t[9 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

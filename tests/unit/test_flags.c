@@ -272,9 +272,54 @@ static void help(void **state)
 	free(text);
 }
 
+/* What is printed is read as the same value. */
+static void print_and_parse(void **state)
+{
+	static const struct { const char *name, *value, *want; } rows[] = {
+		{ "s", "x y", "x y" }, { "b", "T", "true" }, { "b", "F", "false" }, { "number", "-1", "-1" }, { "count", "0x10", "16" },
+		{ "port", "65535", "65535" }, { "time", "0", "0" }, { "time", "90m", "90m" }, { "time", "2h", "2h" },
+		{ "time", "1m30s", "90s" }, { "time", "1.5ms", "1500us" }, { "time", "7ns", "7ns" }, { "size", "65536", "64KiB" },
+		{ "size", "4097", "4097" }, { "size", "3G", "3GiB" }, { "limit", "+Inf", "+Inf" }, { "limit", "0.75", "0.75" },
+		{ "limit", "5", "5" }, { "colour", "green", "green" }, { "refused", "0", "" },
+	};
+	struct settings a = { 0 }, b = { 0 };
+	char *text;
+	size_t n;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct flag *f = flags_find(&all, rows[i].name, strlen(rows[i].name));
+		FILE *out = open_memstream(&text, &n);
+
+		assert_int_equal(0, flags_set(f, &a, "", f->name, rows[i].value, stderr));
+		flags_print(f, &a, out);
+		fclose(out);
+		assert_string_equal(rows[i].want, text);
+		if (f->type != FLAG_REFUSED)
+			assert_int_equal(0, flags_set(f, &b, "", f->name, text, stderr));
+		assert_true(flags_equal(f, &a, &b));
+		if (f->type == FLAG_STRING)
+			b.s = a.s;
+		free(text);
+	}
+}
+
+static void equal_or_not(void **state)
+{
+	struct settings a = { .s = "x", .u = 1 }, b = { .s = NULL, .u = 2 };
+
+	(void)state;
+	assert_false(flags_equal(&table[0], &a, &b));
+	assert_false(flags_equal(flags_find(&all, "count", 5), &a, &b));
+	assert_true(flags_equal(flags_find(&all, "port", 4), &a, &b));
+	assert_true(flags_equal(flags_find(&all, "refused", 7), &a, &b));
+	a.s = NULL;
+	assert_true(flags_equal(&table[0], &a, &b));
+}
+
 int main(void)
 {
-	static struct CMUnitTest t[ARRAY_SIZE(lines) + ARRAY_SIZE(values) + 1];
+	static struct CMUnitTest t[ARRAY_SIZE(lines) + ARRAY_SIZE(values) + 3];
 	static char names[ARRAY_SIZE(values)][64];
 	size_t n = 0;
 
@@ -285,5 +330,7 @@ int main(void)
 		t[n++] = (struct CMUnitTest){ names[i], value_case, NULL, NULL, (void *)&values[i] };
 	}
 	t[n++] = (struct CMUnitTest)cmocka_unit_test(help);
+	t[n++] = (struct CMUnitTest)cmocka_unit_test(print_and_parse);
+	t[n++] = (struct CMUnitTest)cmocka_unit_test(equal_or_not);
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/flags.h"
+#include "admin/reload.h"
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/log.h"
@@ -155,6 +157,69 @@ static void drain(struct request *rq)
 	rq->reply->end = true;
 }
 
+/* --- reload */
+
+/* Bytes of a broken file are no UTF-8. */
+static json_t *readable(char *text)
+{
+	json_t *v = json_string(text);
+
+	for (char *p = text; !v && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	return v ? v : json_string(text);
+}
+
+static void reload(struct request *rq)
+{
+	struct textbuf changed = { 0 }, why = { 0 };
+	char *line, *rest;
+	json_t *names, *faults = json_array();
+
+	if (!reload_all(rq->relay, &changed, &why)) {
+		names = json_array();
+		for (rest = changed.p; rest && (line = strsep(&rest, ",")); )
+			json_array_append_new(names, json_string(line));
+		put(&rq->reply->out, json_pack("{so}", "changed", names));
+	} else {
+		for (rest = why.p; rest && (line = strsep(&rest, "\n")) && *line; )
+			json_array_append_new(faults, readable(line));
+		put(&rq->reply->out, json_pack("{sssO}", "error", "nothing was changed", "faults", faults));
+	}
+	json_decref(faults);
+	textbuf_done(&changed);
+	textbuf_done(&why);
+}
+
+/* --- settings */
+
+static json_t *setting(const struct flag *f, const struct config *cfg)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+	json_t *v;
+
+	if (!out)
+		return NULL;
+	flags_print(f, cfg, out);
+	fclose(out);
+	v = json_pack("{sssosb}", "name", f->name, "value", text ? readable(text) : json_string(""), "fixed", f->fixed);
+	free(text);
+	return v;
+}
+
+static void settings(struct request *rq)
+{
+	const struct flag_table *t = config_flags();
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < t->n; i++)
+		if (t->flags[i].type != FLAG_REFUSED && !t->flags[i].cli_only)
+			json_array_append_new(a, setting(&t->flags[i], rq->relay->cfg));
+	put(&rq->reply->out, json_pack("{ssso}", "file", rq->relay->cfg->config_file, "settings", a));
+}
+
 /* --- deny, allow */
 
 /* The arguments as networks, malloc'ed. NULL: refused. */
@@ -256,6 +321,8 @@ static const struct {
 	{ "status", status },
 	{ "drops", drops },
 	{ "drain", drain },
+	{ "reload", reload },
+	{ "settings", settings },
 	{ "deny", deny, 0, MAX_ARGS },
 	{ "allow", allow, 1, MAX_ARGS },
 };

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin/conffile.h"
 #include "admin/flags.h"
 #include "admin/keyfile.h"
 #include "base/cidr.h"
@@ -36,32 +37,32 @@ static const char *const booleans[] = {
 #define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
 
 static const struct flag table[] = {
-	{ "a", FLAG_STRING, AT(addr), ":443", "address to listen on; its host is also used for -http-port and -stun-port. TLS is spoken on port 443 and with -certmode manual",
+	{ "a", FLAG_STRING, AT(addr), ":443", "address to listen on; its host is also used for -http-port and -stun-port. TLS is spoken on port 443 and with -certmode manual", .fixed = true,
 	  .group = "derper's flags:" },
-	{ "http-port", FLAG_INT, AT(http_port), "80", "plain HTTP port beside TLS; -1 switches it off", -1, 65535 },
-	{ "stun", FLAG_BOOL, AT(stun), "true", "answer STUN" },
-	{ "stun-port", FLAG_PORT, AT(stun_port), "3478", "UDP port for STUN", 1, 65535 },
-	{ "c", FLAG_STRING, AT(key_path), "as root /var/lib/derper/derper.key", "key file; made if it is not there" },
-	{ "certmode", FLAG_CHOICE, AT(certmode), "letsencrypt", "where certificates come from; only manual is supported where TLS is spoken",
+	{ "http-port", FLAG_INT, AT(http_port), "80", "plain HTTP port beside TLS; -1 switches it off", -1, 65535, .fixed = true },
+	{ "stun", FLAG_BOOL, AT(stun), "true", "answer STUN", .fixed = true },
+	{ "stun-port", FLAG_PORT, AT(stun_port), "3478", "UDP port for STUN", 1, 65535, .fixed = true },
+	{ "c", FLAG_STRING, AT(key_path), "as root /var/lib/derper/derper.key", "key file; made if it is not there", .fixed = true },
+	{ "certmode", FLAG_CHOICE, AT(certmode), "letsencrypt", "where certificates come from; only manual is supported where TLS is spoken", .fixed = true,
 	  .choices = certmodes },
 	{ "certdir", FLAG_STRING, AT(certdir), "~/.cache/tailscale/derper-certs", "directory of <hostname>.crt and <hostname>.key" },
 	{ "hostname", FLAG_STRING, AT(hostname), "derp.tailscale.com", "TLS name; with an IP address a self-signed certificate is made" },
 	{ "derp", FLAG_BOOL, AT(derp), "true", "relay; false leaves only STUN and the web pages" },
 	{ "home", FLAG_STRING, AT(home), "", "root page: empty for the built-in one, blank, or a URL to redirect to" },
-	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits" },
-	{ "mesh-with", FLAG_STRING, AT(mesh_with), "", "other nodes of the region, comma-separated: host[:port], or host[:port]/address to connect to the address and expect the host's certificate; up to 16. Needs a mesh key" },
+	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits", .fixed = true },
+	{ "mesh-with", FLAG_STRING, AT(mesh_with), "", "other nodes of the region, comma-separated: host[:port], or host[:port]/address to connect to the address and expect the host's certificate; up to 16. Needs a mesh key", .fixed = true },
 	{ "accept-connection-limit", FLAG_FLOAT, AT(accept_limit), "+Inf", "new TLS connections per second; more are refused", 0.001, INFINITY },
 	{ "accept-connection-burst", FLAG_FLOAT, AT(accept_burst), "9223372036854775807", "burst of that limit", 1, INFINITY },
 	{ "tcp-keepalive-time", FLAG_DURATION, AT(keepalive_ns), "10m", "idle time before TCP keepalive probes; 0 switches them off", 0, 86400 },
-	{ "tcp-user-timeout", FLAG_DURATION, AT(user_timeout_ns), "15s", "time unacknowledged data may wait before the connection is dropped", 0, 86400 },
+	{ "tcp-user-timeout", FLAG_DURATION, AT(user_timeout_ns), "15s", "time unacknowledged data may wait before the connection is dropped", 0, 86400, .fixed = true },
 	{ "tcp-write-timeout", FLAG_DURATION, AT(write_timeout_ns), "2s", "time a client may take no bytes before it is closed; 0: for ever; mesh clients have 30s", 0, 86400 },
-	{ "dev", FLAG_BOOL, AT(dev), "false", "development: plain HTTP on :3340, a fresh key, mesh key from TAILSCALE_DERPER_MESH_KEY" },
+	{ "dev", FLAG_BOOL, AT(dev), "false", "development: plain HTTP on :3340, a fresh key, mesh key from TAILSCALE_DERPER_MESH_KEY", .fixed = true },
 
-	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64,
+	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64, .fixed = true,
 	  .group = "xderp's own flags:" },
-	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines },
-	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers },
-	{ "ktls", FLAG_CHOICE, AT(ktls), "auto", "TLS 1.3 records by the kernel; auto: if a NIC offloads TLS or a trial at start finds it cheaper; on: don't start without", .choices = switches },
+	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines, .fixed = true },
+	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers, .fixed = true },
+	{ "ktls", FLAG_CHOICE, AT(ktls), "auto", "TLS 1.3 records by the kernel; auto: if a NIC offloads TLS or a trial at start finds it cheaper; on: don't start without", .choices = switches, .fixed = true },
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
 	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1099511627776.0 },
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
@@ -74,17 +75,17 @@ static const struct flag table[] = {
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
 	{ "notsent-lowat", FLAG_SIZE, AT(notsent_lowat), "128KiB", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
 	{ "pace", FLAG_DURATION, AT(pace_ns), "50us", "busy shards wake up at most this often; 0: after every event", 0, 0.001 },
-	{ "bpf", FLAG_CHOICE, AT(bpf), "auto", "keep the peers in pinned BPF maps; on: don't run without", .choices = switches },
-	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay" },
-	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000 },
-	{ "xdp", FLAG_CHOICE, AT(xdp), "auto", "XDP on --xdp-interfaces, in the driver (native) or before the stack (generic); auto: as far down as it goes", .choices = xdp_modes },
-	{ "xdp-interfaces", FLAG_STRING, AT(xdp_interfaces), "", "interfaces on which XDP answers STUN and guards the ports, comma-separated; with none there is no XDP" },
-	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000 },
-	{ "guard-burst", FLAG_UINT, AT(guard_burst), "1000", "burst of that limit", 1, 1000000 },
-	{ "guard-sources", FLAG_UINT, AT(guard_sources), "65536", "sources whose rate is remembered; the one longest not seen makes room", 1, 16777216 },
+	{ "bpf", FLAG_CHOICE, AT(bpf), "auto", "keep the peers in pinned BPF maps; on: don't run without", .choices = switches, .fixed = true },
+	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay", .fixed = true },
+	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000, .fixed = true },
+	{ "xdp", FLAG_CHOICE, AT(xdp), "auto", "XDP on --xdp-interfaces, in the driver (native) or before the stack (generic); auto: as far down as it goes", .choices = xdp_modes, .fixed = true },
+	{ "xdp-interfaces", FLAG_STRING, AT(xdp_interfaces), "", "interfaces on which XDP answers STUN and guards the ports, comma-separated; with none there is no XDP", .fixed = true },
+	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000, .fixed = true },
+	{ "guard-burst", FLAG_UINT, AT(guard_burst), "1000", "burst of that limit", 1, 1000000, .fixed = true },
+	{ "guard-sources", FLAG_UINT, AT(guard_sources), "65536", "sources whose rate is remembered; the one longest not seen makes room", 1, 16777216, .fixed = true },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "deny", FLAG_STRING, AT(deny), "", "networks whose connections are refused, comma-separated; xderpctl deny adds to them" },
-	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made" },
+	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
 	{ "verify-clients", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_false, .boolean = true, .group = "derper's flags that are refused unless they have derper's default:" },
@@ -105,11 +106,19 @@ static const struct flag table[] = {
 	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", "only with -secrets-url" },
 	{ "secrets-cache-dir", FLAG_REFUSED, 0, "", "only with -secrets-url" },
 
-	{ "version", FLAG_BOOL, AT(version), "", "print the version and exit", .group = "Others:" },
-	{ "help", FLAG_REFUSED, 0, "", "print this and exit; also -h", .boolean = true },
+	{ "config", FLAG_STRING, AT(config_file), "", "file with settings, name = value, named as the flags; flags win; read again on SIGHUP",
+	  .group = "Others:", .cli_only = true },
+	{ "check-config", FLAG_BOOL, AT(check_config), "", "say what is wrong with the settings and exit", .cli_only = true },
+	{ "version", FLAG_BOOL, AT(version), "", "print the version and exit", .cli_only = true },
+	{ "help", FLAG_REFUSED, 0, "", "print this and exit; also -h", .boolean = true, .cli_only = true },
 };
 
 static const struct flag_table settings = { "xderpd", table, ARRAY_SIZE(table) };
+
+const struct flag_table *config_flags(void)
+{
+	return &settings;
+}
 
 static unsigned int usable_cores(void)
 {
@@ -171,21 +180,41 @@ static void set_defaults(struct config *cfg)
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
 		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "",
-		.trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS"),
-		.allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP"),
-		.debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH"),
+		.config_file = "",
 	};
 	cfg->certdir = default_certdir(cfg);
 	cfg->mesh_psk_file = default_mesh_file(cfg);
 }
 
-static int from_environment(struct config *cfg)
+static bool env_is_true(const char *name)
+{
+	static const struct flag f = { "", FLAG_BOOL };
+	const char *v = getenv(name);
+	bool is = false;
+	FILE *none = v ? fopen("/dev/null", "we") : NULL;
+
+	/* As derper: what is no boolean is false. */
+	if (none) {
+		flags_set(&f, &is, "", name, v, none);
+		fclose(none);
+	}
+	return is;
+}
+
+/* derper's variables; those that only change its log are not here. */
+static int from_environment(struct config *cfg, FILE *err)
 {
 	static const char name[] = "TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH";
 	static const char flag[] = "send-queue-depth";
 	const char *v = getenv(name);
 
-	return v && *v ? flags_set(flags_find(&settings, flag, strlen(flag)), cfg, settings.program, name, v, stderr) : 0;
+	cfg->trusted_cidrs = env_or_empty("TS_DEBUG_TRUSTED_CIDRS");
+	cfg->allow_debug_ip = env_or_empty("TS_ALLOW_DEBUG_IP");
+	cfg->debug_key_path = env_or_empty("TS_DEBUG_KEY_PATH");
+	cfg->no_rtt = env_is_true("TS_DERP_DISABLE_RTT_STATS");
+	if (env_is_true("DERP_DEBUG_LOGS"))
+		cfg->log_level = LOG_LEVEL_DEBUG;
+	return v && *v ? flags_set(flags_find(&settings, flag, strlen(flag)), cfg, settings.program, name, v, err) : 0;
 }
 
 static bool port_is_443(const char *addr)
@@ -195,35 +224,35 @@ static bool port_is_443(const char *addr)
 	return colon && (!strcmp(colon, ":443") || !strcmp(colon, ":https"));
 }
 
-static int check_home(const char *home)
+static int check_home(const char *home, FILE *err)
 {
 	if (*home && strcmp(home, "blank") && strncmp(home, "http://", 7) && strncmp(home, "https://", 8)) {
-		fprintf(stderr, "xderpd: -home: \"%s\" is wrong; allowed: nothing, blank, or a URL that begins with http:// or https://\n",
+		fprintf(err, "xderpd: -home: \"%s\" is wrong; allowed: nothing, blank, or a URL that begins with http:// or https://\n",
 			home);
 		return -EINVAL;
 	}
 	for (; *home; home++)
 		if (*home < 0x21 || *home > 0x7e) {
-			fprintf(stderr, "xderpd: -home: no spaces or control characters in a URL\n");
+			fprintf(err, "xderpd: -home: no spaces or control characters in a URL\n");
 			return -EINVAL;
 		}
 	return 0;
 }
 
-static int check_networks(const char *name, const char *list)
+static int check_networks(const char *name, const char *list, FILE *err)
 {
 	size_t n;
 	const char *bad = cidr_list_bad(list, &n);
 
 	if (!bad)
 		return 0;
-	fprintf(stderr, "xderpd: %s: \"%.*s\" is wrong; "
+	fprintf(err, "xderpd: %s: \"%.*s\" is wrong; "
 		"allowed: addresses and networks such as 10.0.0.0/8, separated by commas\n", name, (int)n, bad);
 	return -EINVAL;
 }
 
 /* Where no key file is named, root has a default. */
-static int find_key_path(struct config *cfg)
+static int find_key_path(struct config *cfg, FILE *err)
 {
 	if (*cfg->key_path || cfg->dev)
 		return 0;
@@ -231,11 +260,11 @@ static int find_key_path(struct config *cfg)
 		cfg->key_path = "/var/lib/derper/derper.key";
 		return 0;
 	}
-	fprintf(stderr, "xderpd: -c is needed: where to keep the key file (only root has a default)\n");
+	fprintf(err, "xderpd: -c is needed: where to keep the key file (only root has a default)\n");
 	return -EINVAL;
 }
 
-static int check(struct config *cfg)
+static int check(struct config *cfg, FILE *err)
 {
 	int bad = 0;
 
@@ -246,49 +275,113 @@ static int check(struct config *cfg)
 		cfg->tls = port_is_443(cfg->addr) || cfg->certmode == CERTMODE_MANUAL;
 	}
 	if (cfg->tls && cfg->certmode != CERTMODE_MANUAL) {
-		fprintf(stderr, "xderpd: -certmode=%s is not supported where TLS is spoken (port 443): " ACME "\n",
+		fprintf(err, "xderpd: -certmode=%s is not supported where TLS is spoken (port 443): " ACME "\n",
 			certmodes[cfg->certmode]);
 		bad = -EINVAL;
 	}
-	bad |= find_key_path(cfg);
-	bad |= check_home(cfg->home);
-	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs);
-	bad |= check_networks("-deny", cfg->deny);
+	bad |= find_key_path(cfg, err);
+	bad |= check_home(cfg->home, err);
+	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs, err);
+	bad |= check_networks("-deny", cfg->deny, err);
 	return bad ? -EINVAL : 0;
 }
 
-int config_parse(struct config *ret, int argc, char **argv)
+/* What is built in, the environment, and the file if there is one. */
+static int below_argv(struct config *cfg, const char *file, FILE *err)
 {
-	struct config cfg;
-	int err;
+	set_defaults(cfg);
+	if (from_environment(cfg, err))
+		return -EINVAL;
+	return *file ? conffile_load(&cfg->file, &settings, cfg, file, err) : 0;
+}
 
-	set_defaults(&cfg);
-	err = from_environment(&cfg);
-	switch (flags_parse(&settings, &cfg, argc, argv, NULL, stderr)) {
-	case 0:
-		break;
-	case 1:
+/* argv is read twice: for the name of the file, and then over what the file says. -EINVAL: there were faults; other -errno:
+ * so many that it makes no sense to look for more; 1: help was asked for. */
+static int read_all(struct config *cfg, int argc, char **argv, FILE *err)
+{
+	int bad = below_argv(cfg, "", err), r;
+	const char *file;
+
+	r = flags_parse(&settings, cfg, argc, argv, NULL, err);
+	if (r || bad || !*cfg->config_file)
+		return r == 1 ? 1 : r | bad ? -EINVAL : 0;
+	file = cfg->config_file;
+	config_done(cfg);
+	bad = below_argv(cfg, file, err);
+	r = flags_parse(&settings, cfg, argc, argv, NULL, err);
+	return bad ? bad : r;
+}
+
+/* -help, -version and --check-config. True: that was all. */
+static bool answer(const struct config *cfg, bool help)
+{
+	if (help) {
 		printf("xderpd: a DERP relay. Flags in Go's syntax: -x v, -x=v, --x v; booleans -x or -x=false.\n");
 		flags_help(&settings, stdout);
-		config_done(&cfg);
-		return 1;
-	default:
-		err = -EINVAL;
-	}
-	if (cfg.version && !err) {
+	} else if (cfg->version) {
 		printf("xderp %s\n", xderp_version);
-		config_done(&cfg);
-		return 1;
+	} else if (cfg->check_config) {
+		printf("xderpd: the settings are good%s%s\n", *cfg->config_file ? ": " : "", cfg->config_file);
+	} else {
+		return false;
 	}
-	if (check(&cfg) || err) {
+	return true;
+}
+
+int config_parse(struct config *ret, int argc, char **argv, FILE *err)
+{
+	struct config cfg;
+	int r = read_all(&cfg, argc, argv, err);
+
+	if ((r == 0 && !cfg.version) || r == -EINVAL)
+		r = check(&cfg, err) ? -EINVAL : r;
+	if (r >= 0 && answer(&cfg, r == 1))
+		r = 1;
+	if (r) {
 		config_done(&cfg);
-		return -EINVAL;
+		return r < 0 ? -EINVAL : r;
 	}
 	cfg.own_records = strcmp(record_layers[cfg.records], "openssl") != 0;
 	if (!cfg.shards)
 		cfg.shards = usable_cores();
-	if (!cfg.bpf_peers)
-		cfg.bpf_peers = cfg.max_conns;
+	cfg.argc = argc;
+	cfg.argv = argv;
+	*ret = cfg;
+	return 0;
+}
+
+/* Keys stay what they are: their files are read once. */
+static void take_keys(struct config *to, const struct config *from)
+{
+	to->private_key = from->private_key;
+	to->public_key = from->public_key;
+	to->has_mesh_key = from->has_mesh_key;
+	to->mesh_key = from->mesh_key;
+}
+
+int config_reparse(struct config *ret, const struct config *running, struct textbuf *changed, FILE *err)
+{
+	struct config cfg;
+	int bad = 0;
+
+	if (config_parse(&cfg, running->argc, running->argv, err))
+		return -EINVAL;
+	for (size_t i = 0; i < settings.n; i++) {
+		const struct flag *f = &table[i];
+
+		if (flags_equal(f, running, &cfg))
+			continue;
+		textbuf_printf(changed, "%s%s", changed->len ? "," : "", f->name);
+		if (f->fixed) {
+			fprintf(err, "xderpd: %s can't change while the relay runs: restart it, or take the change back\n", f->name);
+			bad = -EINVAL;
+		}
+	}
+	if (bad) {
+		config_done(&cfg);
+		return bad;
+	}
+	take_keys(&cfg, running);
 	*ret = cfg;
 	return 0;
 }
@@ -317,6 +410,17 @@ int config_load_keys(struct config *cfg, char *err, size_t errlen)
 	return e;
 }
 
+void config_free(struct config *cfg)
+{
+	struct config *before;
+
+	for (; cfg; cfg = before) {
+		before = cfg->before;
+		config_done(cfg);
+		free(cfg);
+	}
+}
+
 void config_done(struct config *cfg)
 {
 	sodium_memzero(&cfg->private_key, sizeof(cfg->private_key));
@@ -324,4 +428,6 @@ void config_done(struct config *cfg)
 	for (unsigned int i = 0; i < cfg->nowned; i++)
 		free(cfg->owned[i]);
 	cfg->nowned = 0;
+	conffile_free(cfg->file);
+	cfg->file = NULL;
 }

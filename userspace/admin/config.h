@@ -6,9 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/key.h"
 #include "base/log.h"
+#include "base/textbuf.h"
 #include "kern/kern.h"
 #include "kern/xdp.h"
 #include "net/io.h"
@@ -18,6 +20,9 @@ enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 
 /* Where tools look for the relay if nothing is said. */
 #define CONFIG_CONTROL_SOCKET	"/run/xderp/xderpd.sock"
+
+struct conffile;
+struct flag_table;
 
 struct config {
 	/* derper's flags */
@@ -61,7 +66,7 @@ struct config {
 	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
 	enum kern_mode bpf;		/* --bpf=auto|on|off */
 	const char *bpffs;		/* --bpffs: directory for pins */
-	unsigned int bpf_peers;		/* --bpf-peers; 0 on the command line means --max-connections, resolved here */
+	unsigned int bpf_peers;		/* --bpf-peers; 0: as many as max_conns */
 	enum xdp_mode xdp;		/* --xdp=auto|native|generic|off */
 	const char *xdp_interfaces;	/* --xdp-interfaces: comma list, may be "" */
 	double guard_rate;		/* --guard-rate: new connections per second and source; 0: any number */
@@ -75,8 +80,16 @@ struct config {
 	const char *deny;		/* --deny: comma list of networks, may be "" */
 	const char *control_socket;	/* --control-socket; "": off, NULL: CONFIG_CONTROL_SOCKET if it can be made */
 
+	const char *config_file;	/* --config, may be "" */
+	bool check_config;		/* --check-config */
+	bool no_rtt;			/* TS_DERP_DISABLE_RTT_STATS */
+
 	char *owned[4];			/* strings made here, freed by config_done */
 	unsigned int nowned;
+	struct conffile *file;		/* owned: the strings of config_file */
+	struct config *before;		/* owned: what it replaced; other threads than the shards may still look at it */
+	int argc;			/* what it was made from, to make it anew */
+	char **argv;
 
 	/* resolved */
 	bool tls;			/* the main listener speaks TLS: port 443 or -certmode manual */
@@ -86,15 +99,25 @@ struct config {
 	struct key mesh_key;		/* secret */
 };
 
-/* Parse argv and environment into *ret. Returns 0: run; 1: -help or -version was answered on stdout, exit 0; -EINVAL: a
- * sentence per fault on stderr naming the flag, the value and what is allowed, exit 2. */
-int config_parse(struct config *ret, int argc, char **argv);
+/* Make *ret from what is built in, then the environment, then the file of --config, then argv: the later wins. Returns 0:
+ * run; 1: -help, -version or --check-config was answered on stdout, exit 0; -EINVAL: a sentence per fault on err naming the
+ * setting, the value and what is allowed, exit 2. argv must live as long as *ret. */
+int config_parse(struct config *ret, int argc, char **argv, FILE *err);
+
+/* The same anew, for a running relay: keys are taken over, and a setting that can't change while it runs is a fault,
+ * too. changed: names of the settings that differ, separated by commas, "" if none do. */
+int config_reparse(struct config *ret, const struct config *running, struct textbuf *changed, FILE *err);
+
+/* All flags, for help, completion and documentation. */
+const struct flag_table *config_flags(void);
 
 /* After parsing: read or create the key file, read the mesh key. -errno and a sentence in err. */
 int config_load_keys(struct config *cfg, char *err, size_t errlen);
 
 /* Wipe secrets, free strings. */
 void config_done(struct config *cfg);
+/* config_done and free it and all before it. Takes NULL. */
+void config_free(struct config *cfg);
 
 extern const char xderp_version[];
 

@@ -2,6 +2,7 @@
 #include "admin/flags.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,78 @@ int flags_set(const struct flag *f, void *settings, const char *where, const cha
 	put_allowed(f, err);
 	fprintf(err, "\n");
 	return -EINVAL;
+}
+
+/* In the largest unit of which it is a whole number. */
+static void print_units(enum flag_type type, uint64_t v, FILE *out)
+{
+	static const struct { enum flag_type type; uint64_t of; const char *name; } units[] = {
+		{ FLAG_DURATION, 3600000000000, "h" }, { FLAG_DURATION, 60000000000, "m" }, { FLAG_DURATION, 1000000000, "s" },
+		{ FLAG_DURATION, 1000000, "ms" }, { FLAG_DURATION, 1000, "us" }, { FLAG_DURATION, 1, "ns" },
+		{ FLAG_SIZE, 1073741824, "GiB" }, { FLAG_SIZE, 1048576, "MiB" }, { FLAG_SIZE, 1024, "KiB" }, { FLAG_SIZE, 1, "" },
+	};
+
+	for (size_t i = 0; v && i < ARRAY_SIZE(units); i++) {
+		if (units[i].type == type && v % units[i].of == 0) {
+			fprintf(out, "%" PRIu64 "%s", v / units[i].of, units[i].name);
+			return;
+		}
+	}
+	fprintf(out, "0");
+}
+
+void flags_print(const struct flag *f, const void *settings, FILE *out)
+{
+	const void *p = (const char *)settings + f->offset;
+
+	switch (f->type) {
+	case FLAG_STRING:
+		fprintf(out, "%s", *(const char *const *)p ? *(const char *const *)p : "");
+		break;
+	case FLAG_BOOL:
+		fprintf(out, "%s", *(const bool *)p ? "true" : "false");
+		break;
+	case FLAG_INT:
+		fprintf(out, "%d", *(const int *)p);
+		break;
+	case FLAG_UINT:
+		fprintf(out, "%u", *(const unsigned int *)p);
+		break;
+	case FLAG_PORT:
+		fprintf(out, "%u", *(const uint16_t *)p);
+		break;
+	case FLAG_DURATION:
+	case FLAG_SIZE:
+		print_units(f->type, *(const uint64_t *)p, out);
+		break;
+	case FLAG_FLOAT:
+		fprintf(out, isinf(*(const double *)p) ? "+Inf" : "%.17g", *(const double *)p);
+		break;
+	case FLAG_CHOICE:
+		fprintf(out, "%s", f->choices[*(const int *)p]);
+		break;
+	case FLAG_REFUSED:
+		break;
+	}
+}
+
+bool flags_equal(const struct flag *f, const void *a, const void *b)
+{
+	static const size_t size[] = {
+		[FLAG_BOOL] = sizeof(bool), [FLAG_INT] = sizeof(int), [FLAG_UINT] = sizeof(unsigned int),
+		[FLAG_PORT] = sizeof(uint16_t), [FLAG_DURATION] = sizeof(uint64_t), [FLAG_SIZE] = sizeof(uint64_t),
+		[FLAG_FLOAT] = sizeof(double), [FLAG_CHOICE] = sizeof(int),
+	};
+	const void *x = (const char *)a + f->offset, *y = (const char *)b + f->offset;
+	const char *s, *t;
+
+	if (f->type == FLAG_REFUSED)
+		return true;
+	if (f->type != FLAG_STRING)
+		return !memcmp(x, y, size[f->type]);
+	s = *(const char *const *)x;
+	t = *(const char *const *)y;
+	return s && t ? !strcmp(s, t) : s == t;
 }
 
 static unsigned int distance(const char *a, size_t n, const char *b)

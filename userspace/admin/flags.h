@@ -31,6 +31,8 @@ struct flag {
 	const char *const *choices;	/* NULL-terminated */
 	bool boolean;			/* FLAG_REFUSED: takes no separate value */
 	const char *group;		/* a heading in the help starts here */
+	bool cli_only;			/* not in a configuration file */
+	bool fixed;			/* can't change while the program runs */
 };
 
 struct flag_table {
@@ -44,6 +46,10 @@ struct flag_table {
 int flags_parse(const struct flag_table *t, void *settings, int argc, char **argv, int *rest, FILE *err);
 /* One value, as if given on the command line; says what is wrong on err, with where and name in front. */
 int flags_set(const struct flag *f, void *settings, const char *where, const char *name, const char *value, FILE *err);
+/* Its value as one would type it; "" for FLAG_REFUSED and strings that are NULL. */
+void flags_print(const struct flag *f, const void *settings, FILE *out);
+/* Has the flag the same value in both? */
+bool flags_equal(const struct flag *f, const void *a, const void *b);
 const struct flag *flags_find(const struct flag_table *t, const char *name, size_t len);
 /* What may have been meant by a name that is not there; NULL: nothing is near. */
 const struct flag *flags_nearest(const struct flag_table *t, const char *name, size_t len);

@@ -66,7 +66,7 @@ static void take(struct snapshot *s, const struct relay *r)
 	struct rusage ru;
 	struct rlimit rl;
 
-	*s = (struct snapshot){ .relay = r, .cfg = r->cfg };
+	*s = (struct snapshot){ .relay = r, .cfg = relay_config(r) };
 	relay_stats(r, &s->st);
 	directory_totals(r->directory, &s->totals);
 	xdp_stats(r->xdp, &s->xdp);

@@ -44,6 +44,8 @@ static const struct command commands[] = {
 	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
 	  0, MAX_ARGS, show_denied },
 	{ "allow", "NETWORK...", "take networks back that were denied", 1, MAX_ARGS, show_denied },
+	{ "settings", "", "the settings in use, in the form of a configuration file", 0, 0, show_settings },
+	{ "reload", "", "read settings and certificates again, as on SIGHUP; all or nothing", 0, 0, show_reload },
 	{ "drain", "", "stop accepting, let queued packets leave, tell clients, end; returns when the relay has ended", 0, 0,
 	  show_drain, true },
 };
@@ -120,7 +122,7 @@ static int run(const struct options *o, const struct command *c)
 		json_dumpf(answer, stdout, JSON_INDENT(1));
 		printf("\n");
 	} else if (refused) {
-		fprintf(stderr, "xderpctl: %s\n", refused);
+		show_refusal(answer);
 	} else {
 		c->show(answer);
 	}

@@ -172,3 +172,38 @@ void show_drain(const json_t *answer)
 	       number(answer, "connections"), number(answer, "timeout_seconds"));
 	fflush(stdout);
 }
+
+void show_reload(const json_t *answer)
+{
+	const json_t *names = json_object_get(answer, "changed");
+	json_t *name;
+	size_t i;
+
+	printf("reloaded; changed:");
+	json_array_foreach(names, i, name)
+		printf(" %s", json_string_value(name));
+	printf("%s\n", json_array_size(names) ? "" : " no setting");
+}
+
+void show_refusal(const json_t *answer)
+{
+	json_t *fault;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "faults"), i, fault)
+		fprintf(stderr, "%s\n", json_string_value(fault));
+	fprintf(stderr, "xderpctl: %s\n", string(answer, "error"));
+}
+
+void show_settings(const json_t *answer)
+{
+	json_t *row;
+	size_t i;
+
+	printf("; in use; the ones marked * can't change while the relay runs\n");
+	if (*string(answer, "file"))
+		printf("; from the command line, the environment and %s\n", string(answer, "file"));
+	json_array_foreach(json_object_get(answer, "settings"), i, row)
+		printf("%s = %s%s\n", string(row, "name"), string(row, "value"),
+		       json_is_true(json_object_get(row, "fixed")) ? " ; *" : "");
+}

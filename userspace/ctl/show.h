@@ -15,9 +15,14 @@ struct show_column {
 /* An array of objects as a table, as wide as it must be. n: columns; the last may be as long as it likes. */
 void show_table(const json_t *rows, const struct show_column *cols, unsigned int n);
 
+/* What the relay refused, on stderr. */
+void show_refusal(const json_t *answer);
+
 void show_status(const json_t *answer);
 void show_drops(const json_t *answer);
 void show_denied(const json_t *answer);
+void show_reload(const json_t *answer);
+void show_settings(const json_t *answer);
 void show_drain(const json_t *answer);
 
 #endif

@@ -121,7 +121,7 @@ static void note_rtt(struct conn *c)
 	struct tcp_info ti;
 	socklen_t len = sizeof(ti);
 
-	if (!getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &len))
+	if (!c->shard->cfg->no_rtt && !getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &ti, &len))
 		stats_note_rtt(&c->shard->stats, ti.tcpi_rtt);
 }
 

@@ -85,13 +85,30 @@ static bool purge(struct shard *s, void *ctx)
 	return p->set && ask_walk(s, &p->cursor[s->id], close_denied, p);
 }
 
+int deny_prepare(const struct deny *d, const char *setting, struct cidr_set **ret)
+{
+	return make_set(ret, setting, d->nets, d->n);
+}
+
+void deny_commit(struct relay *r, struct cidr_set *set, uint64_t *closed)
+{
+	struct cidr_set *before = r->deny.set;
+	struct purge p = { .set = set };
+
+	__atomic_store_n(&r->deny.set, set, __ATOMIC_RELEASE);
+	if (xdp_deny(r->xdp, set))
+		log_event(LOG_LEVEL_WARN, "deny_list_long", "then=%s", "XDP has no place for all of it; the rest is refused by the shards");
+	ask_all(r, purge, &p);
+	free(before);
+	*closed = p.closed;
+}
+
 /* nets (taken over) are what is denied from now on, besides the setting. */
-static int replace(struct relay *r, const char *setting, struct cidr *nets, size_t n, uint64_t *closed)
+static int replace(struct relay *r, struct cidr *nets, size_t n, uint64_t *closed)
 {
 	struct deny *d = &r->deny;
-	struct cidr_set *before = d->set, *set;
-	struct purge p = { 0 };
-	int err = make_set(&set, setting, nets, n);
+	struct cidr_set *set;
+	int err = make_set(&set, r->cfg->deny, nets, n);
 
 	if (err) {
 		free(nets);
@@ -100,13 +117,7 @@ static int replace(struct relay *r, const char *setting, struct cidr *nets, size
 	free(d->nets);
 	d->nets = nets;
 	d->n = n;
-	__atomic_store_n(&d->set, set, __ATOMIC_RELEASE);
-	p.set = set;
-	if (xdp_deny(r->xdp, set))
-		log_event(LOG_LEVEL_WARN, "deny_list_long", "then=%s", "XDP has no place for all of it; the rest is refused by the shards");
-	ask_all(r, purge, &p);
-	free(before);
-	*closed = p.closed;
+	deny_commit(r, set, closed);
 	return 0;
 }
 
@@ -134,7 +145,7 @@ int deny_add(struct relay *r, const struct cidr *nets, size_t n, uint64_t *close
 		free(v);
 		return -ENOSPC;
 	}
-	return replace(r, r->cfg->deny, v, all, closed);
+	return replace(r, v, all, closed);
 }
 
 int deny_remove(struct relay *r, const struct cidr *nets, size_t n, size_t *missing)
@@ -156,5 +167,5 @@ int deny_remove(struct relay *r, const struct cidr *nets, size_t n, size_t *miss
 	for (size_t i = 0; i < d->n; i++)
 		if (!find(nets, n, &d->nets[i]))
 			v[left++] = d->nets[i];
-	return replace(r, r->cfg->deny, v, left, &closed);
+	return replace(r, v, left, &closed);
 }

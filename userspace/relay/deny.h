@@ -23,10 +23,14 @@ struct deny {
 /* On a shard, for a connected socket. */
 bool deny_holds_peer(const struct deny *d, int fd);
 
-/* The functions below: main thread.
+/* The functions below: main thread. What they replace is freed when no shard looks at it any more.
  * The set from --deny and what is in d, before the shards run. -ENOMEM. */
 int deny_init(struct deny *d, const char *setting);
 void deny_done(struct deny *d);
+
+/* The set for another --deny, and to use it instead, closing who is connected from it; after the shards started. */
+int deny_prepare(const struct deny *d, const char *setting, struct cidr_set **ret);
+void deny_commit(struct relay *r, struct cidr_set *set, uint64_t *closed);
 
 /* Deny n more networks, and close who is connected from them: how many in *closed. -ENOSPC: over DENY_MAX; -ENOMEM. */
 int deny_add(struct relay *r, const struct cidr *nets, size_t n, uint64_t *closed);

@@ -30,15 +30,13 @@ static void log_pinned(const struct config *cfg, const char *crt)
 		  cfg->hostname, pin, crt);
 }
 
-static int load_tls(struct relay *r, char *err, size_t errlen)
+static int load_tls(struct tls_ctx **ret, const struct config *cfg, char *err, size_t errlen)
 {
-	const struct config *cfg = r->cfg;
 	char crt[4096], key[4096];
 	struct tls_opts o = {
 		.hostname = cfg->hostname, .cert_file = crt, .key_file = key,
 		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
 	};
-	struct tls_ctx *ctx;
 	struct stat st;
 	int e;
 
@@ -52,15 +50,10 @@ static int load_tls(struct relay *r, char *err, size_t errlen)
 		if (e)
 			return e;
 	}
-	e = tls_ctx_new(&ctx, &o, err, errlen);
-	if (e)
-		return e;
-	log_pinned(cfg, crt);
-	/* Freed a reload later: a shard that read the old pointer has long taken its share by then. */
-	tls_ctx_free(r->tls_before);
-	r->tls_before = r->tls;
-	__atomic_store_n(&r->tls, ctx, __ATOMIC_RELEASE);
-	return 0;
+	e = tls_ctx_new(ret, &o, err, errlen);
+	if (!e)
+		log_pinned(cfg, crt);
+	return e;
 }
 
 /* --ktls and what is behind it. */
@@ -169,13 +162,18 @@ static int open_listeners(struct relay *r, char *err, size_t errlen)
 	return 0;
 }
 
-/* What follows from the settings alone; who finds out more says it in its place. */
-static void list_features(const struct config *cfg)
+static void list_tls(const struct config *cfg)
 {
 	if (!cfg->tls)
 		feature_set("tls", "off", "-a has a port other than 443 and there is no -certmode manual");
 	else
 		feature_set("tls", "on", "TLS 1.2 and 1.3 at %s for %s", cfg->addr, cfg->hostname);
+}
+
+/* What follows from the settings alone; who finds out more says it in its place. */
+static void list_features(const struct config *cfg)
+{
+	list_tls(cfg);
 	if (!cfg->tls || cfg->http_port < 0)
 		feature_set("http", "off", "%s", cfg->tls ? "-http-port=-1" : "the main port speaks it");
 	else
@@ -214,7 +212,7 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
-		e = load_tls(r, err, errlen);
+		e = load_tls(&r->tls, cfg, err, errlen);
 	if (!e && cfg->tls)
 		e = choose_records(r, err, errlen);
 	if (!e)
@@ -242,7 +240,6 @@ void relay_free(struct relay *r)
 		for (unsigned int j = 0; j < r->nshards; j++)
 			msgring_free(r->rings[i][j]);
 	tls_ctx_free(r->tls);
-	tls_ctx_free(r->tls_before);
 	directory_free(r->directory);
 	deny_done(&r->deny);
 	ask_close(&r->ask);
@@ -250,9 +247,63 @@ void relay_free(struct relay *r)
 	free(r);
 }
 
-int relay_reload(struct relay *r, char *err, size_t errlen)
+/* --- other settings while the shards run: all that can fail first */
+
+struct reload {
+	const struct config *next;
+	struct tls_ctx *tls;
+	struct cidr_set *denied;
+	struct shard_room room[RELAY_MAX_SHARDS];
+};
+
+static int prepare(struct relay *r, struct reload *l, char *err, size_t errlen)
 {
-	return r->cfg->tls ? load_tls(r, err, errlen) : 0;
+	int e = l->next->tls ? load_tls(&l->tls, l->next, err, errlen) : 0;
+
+	if (e)
+		return e;
+	snprintf(err, errlen, "out of memory");
+	e = deny_prepare(&r->deny, l->next->deny, &l->denied);
+	for (unsigned int i = 0; !e && i < r->nshards; i++)
+		e = shard_prepare(r->shards[i], l->next, &l->room[i]);
+	return e;
+}
+
+static bool adopt(struct shard *s, void *ctx)
+{
+	struct reload *l = ctx;
+
+	shard_adopt(s, l->next, &l->room[s->id]);
+	return false;
+}
+
+static void commit(struct relay *r, struct reload *l)
+{
+	struct tls_ctx *before = r->tls;
+	uint64_t closed;
+
+	__atomic_store_n(&r->tls, l->tls, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->cfg, l->next, __ATOMIC_RELEASE);
+	ask_all(r, adopt, l);
+	tls_ctx_free(before);
+	deny_commit(r, l->denied, &closed);
+	list_tls(l->next);
+}
+
+int relay_reload(struct relay *r, const struct config *next, char *err, size_t errlen)
+{
+	struct reload l = { .next = next };
+	int e = prepare(r, &l, err, errlen);
+
+	if (e) {
+		tls_ctx_free(l.tls);
+		free(l.denied);
+	} else {
+		commit(r, &l);
+	}
+	for (unsigned int i = 0; i < r->nshards; i++)
+		shard_room_free(&l.room[i]);
+	return e;
 }
 
 void relay_bound(const struct relay *r, struct relay_bound *ret)

@@ -25,10 +25,8 @@ struct msgring;
 struct xdp_gate;
 
 struct relay {
-	const struct config *cfg;
-	/* Atomic: relay_reload replaces it under the shards. NULL: plain. */
-	struct tls_ctx *tls;		/* owned */
-	struct tls_ctx *tls_before;	/* owned: a shard may be just about to take its share of it */
+	const struct config *cfg;	/* atomic: relay_reload replaces it; other threads: relay_config() */
+	struct tls_ctx *tls;		/* owned; atomic: relay_reload replaces it under the shards; NULL: plain */
 	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
 	struct peermap *peers;		/* borrowed; NULL: BPF is off */
@@ -66,8 +64,10 @@ int relay_start(struct relay *r, char *err, size_t errlen);
 void relay_join(struct relay *r);
 /* One line: addresses, key, what is on and off. */
 void relay_log_ready(const struct relay *r);
-/* Main thread: certificates from their files again. A bad pair changes nothing and says why in err. */
-int relay_reload(struct relay *r, char *err, size_t errlen);
+/* Main thread: certificates from their files again, and from now on these settings, which may be those that are used
+ * already. All or nothing: a failure changes nothing and says why in err. The settings before must stay where they are
+ * until the end. */
+int relay_reload(struct relay *r, const struct config *next, char *err, size_t errlen);
 /* Any thread: stop accepting, flush, tell clients, close; shards end by themselves within the drain timeout. */
 void relay_drain(struct relay *r);
 
@@ -80,6 +80,10 @@ struct relay_node {
 bool relay_node(const struct relay *r, unsigned int i, struct relay_node *ret);
 
 /* Any thread. */
+static inline const struct config *relay_config(const struct relay *r)
+{
+	return __atomic_load_n(&r->cfg, __ATOMIC_ACQUIRE);
+}
 void relay_stats(const struct relay *r, struct shard_stats *ret);
 void relay_shard_stats(const struct relay *r, unsigned int shard, struct shard_stats *ret);
 const char *relay_io_name(const struct relay *r, unsigned int shard);	/* after relay_start */

@@ -370,6 +370,63 @@ static void wake(void *shard)
 	io_wake(s->io);
 }
 
+/* --- settings */
+
+static uint32_t share(uint32_t of_all, const struct relay *r)
+{
+	return (of_all + r->nshards - 1) / r->nshards;
+}
+
+static uint32_t chunks_for(const struct config *cfg, const struct relay *r)
+{
+	return (share(cfg->max_conns, r) + SHARD_CHUNK - 1) / SHARD_CHUNK;
+}
+
+static void set_limits(struct shard *s, const struct config *cfg)
+{
+	s->cfg = cfg;
+	s->max_conns = share(cfg->max_conns, s->relay);
+	s->max_unauth = share(cfg->max_handshakes, s->relay);
+}
+
+int shard_prepare(const struct shard *s, const struct config *next, struct shard_room *ret)
+{
+	uint32_t n = chunks_for(next, s->relay);
+
+	if (n <= s->max_chunks)
+		return 0;
+	*ret = (struct shard_room){
+		.chunks = calloc(n, sizeof(struct conn *)),
+		.free_slots = malloc((size_t)n * SHARD_CHUNK * sizeof(uint32_t)),
+		.max_chunks = n,
+	};
+	return ret->chunks && ret->free_slots ? 0 : -ENOMEM;
+}
+
+void shard_room_free(struct shard_room *r)
+{
+	free(r->chunks);
+	free(r->free_slots);
+}
+
+void shard_adopt(struct shard *s, const struct config *next, struct shard_room *room)
+{
+	struct shard_room old = { .chunks = s->chunks, .free_slots = s->free_slots };
+
+	set_limits(s, next);
+	/* What is given out already stays: a lower limit holds for what comes. */
+	s->mem.limit = next->queue_memory;
+	s->out.limit = OUT_MEMORY(next);
+	if (!room->max_chunks)
+		return;
+	memcpy(room->chunks, s->chunks, s->nchunks * sizeof(struct conn *));
+	memcpy(room->free_slots, s->free_slots, s->nfree * sizeof(uint32_t));
+	s->chunks = room->chunks;
+	s->free_slots = room->free_slots;
+	s->max_chunks = room->max_chunks;
+	*room = old;
+}
+
 int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 {
 	struct shard *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
@@ -381,10 +438,8 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	memset(s, 0, sizeof(*s));
 	s->id = id;
 	s->relay = r;
-	s->cfg = cfg;
-	s->max_conns = (cfg->max_conns + r->nshards - 1) / r->nshards;
-	s->max_unauth = (cfg->max_handshakes + r->nshards - 1) / r->nshards;
-	s->max_chunks = (s->max_conns + SHARD_CHUNK - 1) / SHARD_CHUNK;
+	set_limits(s, cfg);
+	s->max_chunks = chunks_for(cfg, r);
 	slab_init(&s->mem, cfg->queue_memory);
 	slab_init(&s->out, OUT_MEMORY(cfg));
 	inbox_init(&s->inbox, wake, s);

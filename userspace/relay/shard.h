@@ -77,6 +77,18 @@ struct shard {
 	struct shard_stats stats __attribute__((aligned(64)));
 };
 
+/* Memory for a larger table of connections, and after shard_adopt the smaller one. */
+struct shard_room {
+	struct conn **chunks;
+	uint32_t *free_slots;
+	uint32_t max_chunks;
+};
+/* Main thread: what the shard needs for these settings. Zero if it has room enough. -ENOMEM. */
+int shard_prepare(const struct shard *s, const struct config *next, struct shard_room *ret);
+void shard_room_free(struct shard_room *r);
+/* The shard's thread, between two turns: other settings from now on. */
+void shard_adopt(struct shard *s, const struct config *next, struct shard_room *room);
+
 int shard_new(struct shard **ret, struct relay *r, uint16_t id);
 void shard_free(struct shard *s);
 void *shard_run(void *shard);
