@@ -413,6 +413,14 @@ static void ended(struct conn *c)
 		conn_close(c, CLOSE_EOF);
 }
 
+/* A close_notify is answered (RFC 8446 section 6.1); packets are of no use any more to who says it. */
+static void said_goodbye(struct conn *c)
+{
+	if (c->peer && c->state != CONN_CLOSING)
+		sendq_drop_waiting(c, DROP_GONE_DISCONNECTED);
+	conn_finish(c, CLOSE_EOF);
+}
+
 /* What the transport said to the last bytes, other than that all is well. */
 static void input_ended(struct conn *c, int r)
 {
@@ -423,7 +431,7 @@ static void input_ended(struct conn *c, int r)
 	else if (r == -EKEYEXPIRED)
 		conn_finish(c, CLOSE_KTLS_REKEY);
 	else if (r == 1)
-		conn_finish(c, CLOSE_EOF);	/* a close_notify is answered (RFC 8446 section 6.1) */
+		said_goodbye(c);
 }
 
 static void received(struct conn *c, struct rbuf *b, size_t n)

@@ -273,13 +273,20 @@ void sendq_block(struct conn *c)
 		conn_close(c, CLOSE_NO_MEMORY);
 }
 
-void sendq_drop_all(struct conn *c, enum drop_reason why)
+void sendq_drop_waiting(struct conn *c, enum drop_reason why)
 {
 	struct pkt *p;
 
 	for (int i = 0; i < PKT_CLASS_NR; i++)
 		while ((p = pktq_pop(&c->peer->q[i])))
 			drop(c, p, why);
+}
+
+void sendq_drop_all(struct conn *c, enum drop_reason why)
+{
+	struct pkt *p;
+
+	sendq_drop_waiting(c, why);
 	/* Count now, free later: the kernel may be reading. */
 	for (p = c->peer->flight.head; p; p = p->next) {
 		if (p->class == PKT_CTL)

@@ -67,6 +67,8 @@ int sendq_seal(struct conn *c);
 void sendq_sent(struct conn *c, size_t n);
 /* The socket is full: what is left waits, oldest dropped down to the limit, bytes owned. */
 void sendq_block(struct conn *c);
+/* Drop what no send has begun with. */
+void sendq_drop_waiting(struct conn *c, enum drop_reason why);
 /* The connection is closing: drop all. Packets the kernel may still read stay in the flight until sendq_release. */
 void sendq_drop_all(struct conn *c, enum drop_reason why);
 void sendq_release(struct conn *c);
