@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "kern/kern.h"
 #include "kern/xdp.h"
+#include "net/keyscope.h"
 #include "relay/relay.h"
 
 /* Signals come to the main thread through a descriptor; shards inherit the mask and see none. */
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
 	char err[512];
 	int r, sigfd;
 
+	keyscope_init();
 	if (!cfg)
 		return fail("out of memory");
 	r = config_parse(cfg, argc, argv, stderr);

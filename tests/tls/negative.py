@@ -8,7 +8,7 @@ import base64, fnmatch, json, sys
 from cases import ALIVE, CASES, CUT, IN_ORDER
 from client import ALERT, CLOSE_NOTIFY, Client, Ended
 from derp import Bystanders
-from relay import Relay, record_kind, until
+from relay import Relay, fail, record_kind, until
 
 CIPHERS = ((4, "aes128gcm"), (4, "aes256gcm"), (4, "chacha20-poly1305"), (3, "aes128gcm"), (3, "chacha20-poly1305"))
 
@@ -110,10 +110,6 @@ def main():
     finally:
         relay.remove()
     return bad != 0
-
-
-def fail(why):
-    raise AssertionError(why)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ def record_kind():
     return "own"
 
 
+def fail(why):
+    raise AssertionError(why)
+
+
 def until(what, cond):
     end = time.monotonic() + PATIENCE
     while not (value := cond()):
@@ -34,7 +38,7 @@ def free_port():
 
 
 class Relay:
-    def __init__(self, *args, preexec_fn=None):
+    def __init__(self, *args):
         self.dir = tempfile.mkdtemp(prefix="tls-")
         port, self.port80 = free_port(), free_port()
         self.addr = ("127.0.0.1", port)
@@ -42,7 +46,7 @@ class Relay:
         argv = [PROGRAM, "-a", f"127.0.0.1:{port}", "-c", f"{self.dir}/key", "-http-port", str(self.port80),
                 "-stun=false", "-certmode", "manual", "-certdir", self.dir, "-hostname", "127.0.0.1",
                 "-control-socket", "", *args, *ARGS]
-        self.process = subprocess.Popen(argv, stdout=self.log, stderr=self.log, preexec_fn=preexec_fn)
+        self.process = subprocess.Popen(argv, stdout=self.log, stderr=self.log, cwd=self.dir)
         until("the relay to listen", self.listens)
 
     def listens(self):

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/feature.h"
+#include "base/keymem.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 #include "relay/relay.h"
@@ -278,6 +279,17 @@ static void mesh_nodes(struct textbuf *b, const struct relay *r)
 		textbuf_printf(b, "xderp_mesh_link_peers{node=\"%s\"} %u\n", n.name, n.peers);
 }
 
+static void key_memory(struct textbuf *b)
+{
+	struct keymem_usage u;
+
+	keymem_usage(&u);
+	type(b, "xderp_key_memory_bytes", "gauge");
+	textbuf_printf(b, "xderp_key_memory_bytes{use=\"keys\",locked=\"yes\"} %" PRIu64 "\n", u.locked);
+	textbuf_printf(b, "xderp_key_memory_bytes{use=\"keys\",locked=\"no\"} %" PRIu64 "\n", u.unlocked);
+	textbuf_printf(b, "xderp_key_memory_bytes{use=\"openssl\",locked=\"no\"} %" PRIu64 "\n", u.work);
+}
+
 static void metrics(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -316,6 +328,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->relay->peers)
 		value(b, "xderp_bpf_peers_refused_total", "counter", peermap_refused(s->relay->peers));
+	key_memory(b);
 	if (s->cfg->tls)
 		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(__atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE)));
 }

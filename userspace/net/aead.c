@@ -6,8 +6,9 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "net/keyscope.h"
 
 #ifdef HAVE_IPSEC_MB	/* set by the build where the library is there */
 #include <intel-ipsec-mb.h>
@@ -27,7 +28,7 @@ static const struct suite {
 struct engine {
 	const char *name;
 	int (*init)(struct aead_key *k);
-	void (*done)(struct aead_key *k);
+	void (*done)(struct aead_key *k);	/* may be NULL */
 	int (*set)(struct aead_key *k, const uint8_t *key);
 	int (*seal)(struct aead_key *k, const struct aead_input *in, uint8_t *p, size_t n);
 	int (*open)(struct aead_key *k, const struct aead_input *in, uint8_t *p, size_t n);
@@ -47,7 +48,10 @@ struct aead_key {
 
 static int evp_init(struct aead_key *k)
 {
+	int outer = keyscope_enter(KEYMEM_KEYS);
+
 	k->evp = EVP_CIPHER_CTX_new();
+	keyscope_leave(outer);
 	return k->evp ? 0 : -ENOMEM;
 }
 
@@ -58,7 +62,11 @@ static void evp_done(struct aead_key *k)
 
 static int evp_set(struct aead_key *k, const uint8_t *key)
 {
-	return EVP_EncryptInit_ex(k->evp, suites[k->suite].cipher(), NULL, key, NULL) ? 0 : -ENOMEM;
+	int outer = keyscope_enter(KEYMEM_KEYS);
+	int ok = EVP_EncryptInit_ex(k->evp, suites[k->suite].cipher(), NULL, key, NULL);
+
+	keyscope_leave(outer);
+	return ok ? 0 : -ENOMEM;
 }
 
 static int evp_seal(struct aead_key *k, const struct aead_input *in, uint8_t *p, size_t n)
@@ -126,11 +134,6 @@ static int mb_init(struct aead_key *k)
 	return 0;
 }
 
-static void mb_done(struct aead_key *k)
-{
-	OPENSSL_cleanse(&k->gcm, sizeof(k->gcm));
-}
-
 static int mb_set(struct aead_key *k, const uint8_t *key)
 {
 	mb.pre[k->suite](key, &k->gcm);
@@ -142,6 +145,7 @@ static int mb_seal(struct aead_key *k, const struct aead_input *in, uint8_t *p, 
 	_Alignas(MB_ALIGN) struct gcm_context_data ctx;
 
 	k->enc(&k->gcm, &ctx, p, p, n, in->nonce, in->aad, in->aad_len, p + n, AEAD_TAG_LEN);
+	explicit_bzero(&ctx, sizeof(ctx));
 	return 0;
 }
 
@@ -151,10 +155,11 @@ static int mb_open(struct aead_key *k, const struct aead_input *in, uint8_t *p, 
 	uint8_t tag[AEAD_TAG_LEN];
 
 	k->dec(&k->gcm, &ctx, p, p, n, in->nonce, in->aad, in->aad_len, tag, AEAD_TAG_LEN);
+	explicit_bzero(&ctx, sizeof(ctx));
 	return CRYPTO_memcmp(tag, p + n, AEAD_TAG_LEN) ? -EBADMSG : 0;
 }
 
-static const struct engine mb_engine = { "ipsec-mb", mb_init, mb_done, mb_set, mb_seal, mb_open };
+static const struct engine mb_engine = { "ipsec-mb", mb_init, NULL, mb_set, mb_seal, mb_open };
 
 static const struct engine *mb_for(enum aead_suite suite)
 {
@@ -189,17 +194,15 @@ int aead_key_new(struct aead_key **ret, enum aead_suite suite, enum aead_engine 
 {
 	const struct engine *e = engine == AEAD_EVP ? NULL : mb_for(suite);
 	size_t size;
-	void *p;
 	struct aead_key *k;
 
 	if (!e && engine == AEAD_IPSEC_MB)
 		return -ENOTSUP;
 	/* An OpenSSL key does without the members behind. */
 	size = e ? sizeof(*k) : EVP_SIZE;
-	if (posix_memalign(&p, _Alignof(struct aead_key), size))
+	k = keymem_alloc(KEYMEM_KEYS, size);
+	if (!k)
 		return -ENOMEM;
-	memset(p, 0, size);
-	k = p;
 	k->engine = e ? e : &evp_engine;
 	k->suite = suite;
 	if (k->engine->init(k)) {
@@ -214,8 +217,9 @@ void aead_key_free(struct aead_key *k)
 {
 	if (!k)
 		return;
-	k->engine->done(k);
-	free(k);
+	if (k->engine->done)
+		k->engine->done(k);
+	keymem_free(k);
 }
 
 const char *aead_key_engine(const struct aead_key *k)

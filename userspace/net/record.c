@@ -248,7 +248,9 @@ int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret)
 		return broken(k, RECORD_BAD_MAC, "record too short");
 	inner = size - RECORD_HEAD_LEN - AEAD_TAG_LEN;
 	in = input(&k->rd, p);
-	if (aead_open(k->rd.key, &in, p + RECORD_HEAD_LEN, inner))
+	res = aead_open(k->rd.key, &in, p + RECORD_HEAD_LEN, inner);
+	OPENSSL_cleanse(in.nonce, sizeof(in.nonce));	/* of the first record it is the secret iv */
+	if (res)
 		return broken(k, RECORD_BAD_MAC, "bad record MAC");
 	k->rd.seq++;
 	if (inner > RECORD_PLAIN_MAX + 1)
@@ -289,6 +291,7 @@ static int seal_one(struct record_keys *k, enum record_type type, size_t n, stru
 	put_be16(head + 3, (uint16_t)(n + 1 + AEAD_TAG_LEN));
 	head[RECORD_HEAD_LEN + n] = (uint8_t)type;
 	err = aead_seal(k->wr.key, &in, head + RECORD_HEAD_LEN, n + 1);
+	OPENSSL_cleanse(in.nonce, sizeof(in.nonce));
 	if (err)
 		return err;
 	k->wr.seq++;

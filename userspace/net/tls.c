@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "net/cert.h"
+#include "net/keyscope.h"
 #include "net/meta_cert.h"
 #include "net/record.h"
 
@@ -44,6 +45,7 @@ struct tls {
 	const uint8_t *in;		/* lent; what OpenSSL did not take yet */
 	size_t in_len;
 	struct tls_out *out;		/* of the call under way */
+	int outer_scope;		/* likewise */
 	const char *error, *version, *cipher;	/* static */
 	int ended;			/* 1 until reading or writing came to an end for good: then 0 or -errno */
 	bool no_room;			/* out could not grow */
@@ -388,7 +390,8 @@ int64_t tls_ctx_not_after(const struct tls_ctx *c)
 
 static struct tls *connection_new(struct tls_ctx *c)
 {
-	struct tls *t = calloc(1, sizeof(*t));
+	struct tls *t = keymem_alloc(KEYMEM_WORK, sizeof(*t));
+	int outer;
 	BIO *bio;
 
 	if (!t)
@@ -397,8 +400,10 @@ static struct tls *connection_new(struct tls_ctx *c)
 	t->error = t->version = t->cipher = "";
 	t->ctx = c;
 	__atomic_add_fetch(&c->shares, 1, __ATOMIC_RELAXED);
+	outer = keyscope_enter(KEYMEM_WORK);
 	t->ssl = SSL_new(c->ssl);
 	bio = BIO_new(bio_method());
+	keyscope_leave(outer);
 	if (!t->ssl || !bio) {
 		BIO_free(bio);
 		tls_free(t);
@@ -452,8 +457,7 @@ void tls_free(struct tls *t)
 		return;
 	SSL_free(t->ssl);
 	tls_ctx_free(t->ctx);
-	OPENSSL_cleanse(&t->secrets, sizeof(t->secrets));
-	free(t);
+	keymem_free(t);
 }
 
 void tls_feed(struct tls *t, const uint8_t *in, size_t n)
@@ -465,9 +469,16 @@ void tls_feed(struct tls *t, const uint8_t *in, size_t n)
 
 static void begin(struct tls *t, struct tls_out *out)
 {
+	t->outer_scope = keyscope_enter(KEYMEM_WORK);
 	ERR_clear_error();
 	t->out = out;
 	t->used = SSL_is_init_finished(t->ssl);
+}
+
+static void end(struct tls *t)
+{
+	t->out = NULL;
+	keyscope_leave(t->outer_scope);
 }
 
 /* What a call of OpenSSL that answered r came to: 1, -EAGAIN, or the end. */
@@ -476,7 +487,7 @@ static int outcome(struct tls *t, int r)
 	const char *why;
 	int e;
 
-	t->out = NULL;
+	end(t);
 	if (t->no_room) {
 		t->error = "out of memory";
 		return t->ended = -ENOMEM;
@@ -555,8 +566,8 @@ void tls_shutdown(struct tls *t, struct tls_out *out)
 		return;
 	begin(t, out);
 	SSL_shutdown(t->ssl);
-	t->out = NULL;
 	ERR_clear_error();
+	end(t);
 }
 
 bool tls_got_http(const struct tls *t)

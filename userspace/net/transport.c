@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/keymem.h"
 #include "base/util.h"
 #include "net/ktls.h"
 #include "net/record.h"
@@ -92,7 +93,7 @@ void transport_done(struct transport *t)
 	t->tls = NULL;
 	if (t->keys) {
 		record_keys_done(t->keys);
-		free(t->keys);
+		keymem_free(t->keys);
 		t->keys = NULL;
 	}
 	free(t->part);
@@ -238,12 +239,12 @@ static int detach(struct transport *t)
 		t->ktls = KTLS_NO_TLS12;
 	if ((!t->own_records && t->ktls != KTLS_PENDING) || t->tls_minor != 3)
 		return 0;
-	keys = calloc(1, sizeof(*keys));
+	keys = keymem_alloc(KEYMEM_KEYS, sizeof(*keys));
 	if (!keys)
 		return -ENOMEM;
 	err = tls_detach(t->tls, keys);
 	if (err) {
-		free(keys);
+		keymem_free(keys);
 		return err == -ENOTSUP ? 0 : err;
 	}
 	tls_free(t->tls);
