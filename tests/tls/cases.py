@@ -15,6 +15,8 @@ NO_RENEGOTIATION = "alert 100 alive"
 CUT = "eof"			# it was the client who went
 HEARD = "eof "			# the client gave an alert, to which there is no answer
 IN_ORDER = "alert 0 eof"	# close_notify for close_notify
+NO_REKEY = "alert 0 eof "	# close_notify, for before Linux 6.14 the kernel can't change keys
+RESET = "eof|reset"		# the kernel keeps what does not make a record; a socket with unread bytes may close that way
 
 CASES = []
 
@@ -77,7 +79,7 @@ def _(c):
     c.send(c.seal(DATA, filler(16640 - TAG_LEN - 1)))
 
 
-@case("limit: head says 16640, rubbish behind", BAD_MAC)
+@case("limit: head says 16640, rubbish behind", BAD_MAC, ktls=OVERFLOW)
 def _(c):
     c.send(struct.pack(">BHH", DATA, 0x0303, 16640) + os.urandom(16640))
 
@@ -106,22 +108,22 @@ def _(c):
     c.send(c.seal(DATA, f, PLAIN_MAX - len(f) + 1))
 
 
-@case("padding: nothing else", UNEXPECTED, tls12=None)
+@case("padding: nothing else", UNEXPECTED, tls12=None, ktls=BAD_MAC)
 def _(c):
     c.send(c.seal(0, b"", 100))
 
 
-@case("padding: nothing else, one byte", UNEXPECTED, tls12=None)
+@case("padding: nothing else, one byte", UNEXPECTED, tls12=None, ktls=BAD_MAC)
 def _(c):
     c.send(c.seal(0, b""))
 
 
-@case("padding: nothing else, 16385 bytes", UNEXPECTED, tls12=None)
+@case("padding: nothing else, 16385 bytes", UNEXPECTED, tls12=None, ktls=BAD_MAC)
 def _(c):
     c.send(c.seal(0, b"", PLAIN_MAX))
 
 
-@case("padding: behind a KeyUpdate", ALIVE, tls12=None)
+@case("padding: behind a KeyUpdate", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     c.send(c.key_update(pad=1000))
 
@@ -145,7 +147,7 @@ def _(c):
         c.send(empty(c, 20) + c.seal(DATA, filler(40)))
 
 
-@case("empty: 1000 records", UNEXPECTED)
+@case("empty: 1000 records", UNEXPECTED, ktls=ALIVE)
 def _(c):
     c.send(empty(c, 1000))
 
@@ -160,7 +162,7 @@ def _(c):
     c.send(struct.pack(">BHH", DATA, 0x0303, 1) + b"x")
 
 
-@case("empty: a tag and no content type", UNEXPECTED, tls12=None, openssl=BAD_MAC)
+@case("empty: a tag and no content type", UNEXPECTED, tls12=None, openssl=BAD_MAC, ktls=BAD_MAC)
 def _(c):
     state = c.layer._writeState
     head = struct.pack(">BHH", DATA, 0x0303, TAG_LEN)
@@ -222,19 +224,19 @@ def _(c):
 
 # --- streams that end too soon
 
-@case("cut: in the head", CUT)
+@case("cut: in the head", CUT, ktls=RESET)
 def _(c):
     c.send(c.ping()[:3])
     fin(c)
 
 
-@case("cut: in the body", CUT)
+@case("cut: in the body", CUT, ktls=RESET)
 def _(c):
     c.send(c.seal(DATA, filler(10000))[:7000])
     fin(c)
 
 
-@case("cut: in the tag", CUT)
+@case("cut: in the tag", CUT, ktls=RESET)
 def _(c):
     c.send(c.seal(DATA, filler(10000))[:-1])
     fin(c)
@@ -253,21 +255,21 @@ def _(c):
 
 # --- KeyUpdate (4.6.3)
 
-@case("KeyUpdate: not asked for", ALIVE, tls12=None)
+@case("KeyUpdate: not asked for", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     c.send(c.key_update())
     echo(c, os.urandom(3000))
     assert c.key_updates == 0
 
 
-@case("KeyUpdate: asked for", ALIVE, tls12=None)
+@case("KeyUpdate: asked for", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     c.send(c.key_update(1))
     echo(c, os.urandom(3000))
     assert c.key_updates == 1, c.key_updates
 
 
-@case("KeyUpdate: 40 of both kinds, data between", ALIVE, tls12=None)
+@case("KeyUpdate: 40 of both kinds, data between", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     for i in range(40):
         c.send(c.key_update(i & 1))
@@ -275,7 +277,7 @@ def _(c):
     assert c.key_updates == 20, c.key_updates
 
 
-@case("KeyUpdate: in one segment with data", ALIVE, tls12=None)
+@case("KeyUpdate: in one segment with data", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     payload = os.urandom(500)
     out = b""
@@ -286,26 +288,26 @@ def _(c):
         assert c.derp.wait(RECV_PACKET) == c.derp.public + payload
 
 
-@case("KeyUpdate: three asked for, one answer at least", ALIVE, tls12=None)
+@case("KeyUpdate: three asked for, one answer at least", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     c.send(c.key_update(1) + c.key_update(1) + c.key_update(1))
     echo(c, b"x")
     assert 1 <= c.key_updates <= 3, c.key_updates
 
 
-@case("KeyUpdate: in two records", ALIVE, tls12=None)
+@case("KeyUpdate: in two records", ALIVE, tls12=None, ktls=NO_REKEY)
 def _(c):
     body = bytes([KEY_UPDATE, 0, 0, 1, 0])
     c.send(c.seal(HANDSHAKE, body[:2]) + c.seal(HANDSHAKE, body[2:]))
     c.rekey_write()
 
 
-@case("KeyUpdate: 1000 and no data", UNEXPECTED, tls12=None, openssl=ALIVE)
+@case("KeyUpdate: 1000 and no data", UNEXPECTED, tls12=None, openssl=ALIVE, ktls=NO_REKEY)
 def _(c):
     c.send(b"".join(c.key_update() for _ in range(1000)))
 
 
-@case("KeyUpdate: 1000 asked for and no data", UNEXPECTED, tls12=None, openssl=ALIVE)
+@case("KeyUpdate: 1000 asked for and no data", UNEXPECTED, tls12=None, openssl=ALIVE, ktls=NO_REKEY)
 def _(c):
     c.send(b"".join(c.key_update(1) for _ in range(1000)))
 
@@ -340,7 +342,7 @@ def _(c):
     c.send(c.seal(HANDSHAKE, bytes([KEY_UPDATE, 0, 0, 1, 0] * 2)))
 
 
-@case("KeyUpdate: the old key goes on", BAD_MAC, tls12=None)
+@case("KeyUpdate: the old key goes on", BAD_MAC, tls12=None, ktls=NO_REKEY)
 def _(c):
     c.send(c.seal(HANDSHAKE, bytes([KEY_UPDATE, 0, 0, 1, 0])) + c.seal(DATA, filler(100)))
 
@@ -438,29 +440,29 @@ def _(c):
     c.send(c.seal(ALERT, b""))
 
 
-@case("alert: in plaintext", UNEXPECTED, tls12=INTERNAL)
+@case("alert: in plaintext", UNEXPECTED, tls12=INTERNAL, ktls=BAD_MAC)
 def _(c):
     c.send(struct.pack(">BHH", ALERT, 0x0303, 2) + b"\2\x50")
 
 
-@case("alert: close_notify in plaintext", UNEXPECTED, tls12=INTERNAL)
+@case("alert: close_notify in plaintext", UNEXPECTED, tls12=INTERNAL, ktls=BAD_MAC)
 def _(c):
     c.send(struct.pack(">BHH", ALERT, 0x0303, 2) + CLOSE_NOTIFY)
 
 
 # --- ChangeCipherSpec: dropped during a handshake, and never after it (5)
 
-@case("CCS: in plaintext", UNEXPECTED, tls12=INTERNAL)
+@case("CCS: in plaintext", UNEXPECTED, tls12=INTERNAL, ktls=BAD_MAC)
 def _(c):
     c.send(struct.pack(">BHH", CCS, 0x0303, 1) + b"\1")
 
 
-@case("CCS: in plaintext, 1000 times", UNEXPECTED, tls12=INTERNAL)
+@case("CCS: in plaintext, 1000 times", UNEXPECTED, tls12=INTERNAL, ktls=BAD_MAC)
 def _(c):
     c.send((struct.pack(">BHH", CCS, 0x0303, 1) + b"\1") * 1000)
 
 
-@case("CCS: two bytes", UNEXPECTED, tls12=INTERNAL)
+@case("CCS: two bytes", UNEXPECTED, tls12=INTERNAL, ktls=BAD_MAC)
 def _(c):
     c.send(struct.pack(">BHH", CCS, 0x0303, 2) + b"\1\1")
 
@@ -519,7 +521,7 @@ def content_type(kind):
     def _(c):
         c.send(c.seal(kind, filler(40)))
 
-    @case(f"type: {kind} in plaintext", UNEXPECTED, tls12=BAD_MAC)
+    @case(f"type: {kind} in plaintext", UNEXPECTED, tls12=BAD_MAC, ktls=BAD_MAC)
     def _(c):
         c.send(struct.pack(">BHH", kind, 0x0303, 40) + filler(40))
 
@@ -528,7 +530,7 @@ for kind in (19, 24, 25, 128, 255):
     content_type(kind)
 
 
-@case("type: 0 in plaintext", UNEXPECTED, tls12=BAD_MAC)
+@case("type: 0 in plaintext", UNEXPECTED, tls12=BAD_MAC, ktls=BAD_MAC)
 def _(c):
     c.send(struct.pack(">BHH", 0, 0x0303, 40) + filler(40))
 
@@ -538,13 +540,13 @@ def _(c):
     c.send(struct.pack(">BHH", DATA, 0x0303, 40) + filler(40))
 
 
-@case("type: data, sealed in a head that says handshake", UNEXPECTED, tls12=None)
+@case("type: data, sealed in a head that says handshake", UNEXPECTED, tls12=None, ktls=BAD_MAC)
 def _(c):
     c.send(c.seal(DATA, filler(40), outer=HANDSHAKE))
 
 
 def version(v, openssl):
-    @case(f"version: {v:04x}", ALIVE, openssl=openssl, tls12=VERSION)
+    @case(f"version: {v:04x}", ALIVE, openssl=openssl, tls12=VERSION, ktls=UNEXPECTED)
     def _(c):
         c.send(c.seal(DATA, filler(40), version=v))
 

@@ -34,6 +34,7 @@ class Client:
         self.layer = self.tls._recordLayer
         self.buffer = bytearray()
         self.key_updates = 0	# that the server sent
+        self.ends = []		# what came of records that end a connection
         self.derp = Derp(self)
 
     # --- sealing
@@ -145,6 +146,7 @@ class Client:
                 self.key_updates += 1
                 self.rekey_read()
                 continue
+            self.ends.append(f"alert {text[1]}" if kind == ALERT and len(text) == 2 else f"type {kind}")
             raise Ended(kind, text)
 
     def ping(self):
@@ -153,23 +155,20 @@ class Client:
     def outcome(self):
         """What became of the connection: "alive" (it answers a ping that was sent), or how it ended: the alerts that came, by number, and
         "eof" or "reset"."""
-        seen = []
         while True:
             try:
                 self.derp.wait(PONG)
-                return " ".join(seen + ["alive"])
-            except Ended as e:
-                seen.append(f"alert {e.text[1]}" if e.kind == ALERT and len(e.text) == 2 else f"type {e.kind}")
+                return " ".join(self.ends + ["alive"])
+            except Ended:
+                continue
             except EOFError:
-                return " ".join(seen + ["eof"])
+                return " ".join(self.ends + ["eof"])
             except ConnectionError:
-                return " ".join(seen + ["reset"])
+                return " ".join(self.ends + ["reset"])
 
     def close(self):
         self.sock.close()
 
 
 class Ended(Exception):
-    def __init__(self, kind, text):
-        super().__init__(kind, text)
-        self.kind, self.text = kind, text
+    """A record came that is neither data nor a KeyUpdate."""

@@ -432,6 +432,8 @@ int transport_input(struct transport *t, struct rbuf *b, size_t n, struct outbuf
 {
 	switch (t->kind) {
 	case TRANSPORT_KTLS:
+		if (t->keys->hs_len)
+			return tell_broken(t, RECORD_UNEXPECTED_MESSAGE, "record inside a handshake message");
 		t->keys->idle = 0;
 		/* fall through */
 	case TRANSPORT_PLAIN:
