@@ -101,10 +101,16 @@ func eachMesh(t *testing.T, f func(t *testing.T, nodes []*server)) {
 		if !isXderp() && slices.Contains(kinds, "d") {
 			continue // the same again
 		}
-		t.Run(strings.Join(kinds, ""), func(t *testing.T) { f(t, startNodes(t, tlsName, kinds...)) })
+		t.Run(strings.Join(kinds, ""), func(t *testing.T) {
+			t.Parallel() // mostly waits for derper's next try, 5 s later
+			f(t, startNodes(t, tlsName, kinds...))
+		})
 	}
 	if isXderp() {
-		t.Run("plain", func(t *testing.T) { f(t, startNodes(t, plain, "x", "x")) })
+		t.Run("plain", func(t *testing.T) {
+			t.Parallel()
+			f(t, startNodes(t, plain, "x", "x"))
+		})
 	}
 }
 
