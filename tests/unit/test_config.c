@@ -54,7 +54,6 @@ static const struct bad_case {
 	{ "not whole", { "--shards=1.5" }, "-shards: \"1.5\" is wrong" },
 	{ "home", { "-c", "k", "-a", ":1", "-home", "ftp://x" }, "-home: \"ftp://x\" is wrong" },
 	{ "certificates on 443", { "-c", "k" }, "-certmode=letsencrypt is not supported where TLS is spoken" },
-	{ "admission", { "-verify-clients" }, "-verify-clients=true is not supported" },
 	{ "networks", { "-dev", "--debug-cidrs=10.0.0.0/8,10/8" }, "\"10/8\" is wrong; allowed: addresses and networks" },
 	{ "faults of values and of their meaning, first", { "-stun=maybe", "-c", "k", "-home", "x" }, "-stun" },
 	{ "faults of values and of their meaning, second", { "-stun=maybe", "-c", "k", "-home", "x" }, "-home: \"x\"" },

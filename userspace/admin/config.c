@@ -26,12 +26,8 @@ static const char *const xdp_modes[] = { "auto", "native", "generic", "off", NUL
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
-static const char *const booleans[] = {
-	"true", "1", "t", "T", "TRUE", "True", "false", "0", "f", "F", "FALSE", "False", NULL
-};
 
 #define AT(field)	offsetof(struct config, field)
-#define ADMISSION	"admission checks are not built yet; restrict who may connect with a firewall meanwhile"
 #define ACME		"certificates by ACME are not built yet; use -certmode manual with certbot or lego, and SIGHUP on renewal"
 #define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
 #define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
@@ -51,6 +47,10 @@ static const struct flag table[] = {
 	{ "home", FLAG_STRING, AT(home), "", "root page: empty for the built-in one, blank, or a URL to redirect to" },
 	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits", .fixed = true },
 	{ "mesh-with", FLAG_STRING, AT(mesh_with), "", "other nodes of the region, comma-separated: host[:port], or host[:port]/address to connect to the address and expect the host's certificate; up to 16. Needs a mesh key", .fixed = true },
+	{ "verify-clients", FLAG_BOOL, AT(verify_clients), "false", "only nodes that the tailscaled of this machine knows may log in" },
+	{ "socket", FLAG_STRING, AT(socket), "/var/run/tailscale/tailscaled.sock", "where that tailscaled listens" },
+	{ "verify-client-url", FLAG_STRING, AT(verify_url), "", "only nodes that this http:// or https:// URL allows may log in" },
+	{ "verify-client-url-fail-open", FLAG_BOOL, AT(verify_fail_open), "true", "allow them too if the URL can't be reached" },
 	{ "accept-connection-limit", FLAG_FLOAT, AT(accept_limit), "+Inf", "new TLS connections per second; more are refused", 0.001, INFINITY },
 	{ "accept-connection-burst", FLAG_FLOAT, AT(accept_burst), "9223372036854775807", "burst of that limit", 1, INFINITY },
 	{ "tcp-keepalive-time", FLAG_DURATION, AT(keepalive_ns), "10m", "idle time before TCP keepalive probes; 0 switches them off", 0, 86400 },
@@ -68,9 +68,11 @@ static const struct flag table[] = {
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
 	{ "max-handshakes", FLAG_UINT, AT(max_handshakes), "4096", "connections not logged in yet, split evenly over the shards", 1, 10000000 },
 	{ "max-connections-per-key", FLAG_UINT, AT(max_conns_per_key), "32", "connections of one node key", 1, 1024 },
-	{ "mesh-plain", FLAG_BOOL, AT(mesh_plain), "false", "speak plain HTTP to the nodes of -mesh-with (default port 80): only on networks where nobody else listens or answers" },
+	{ "mesh-plain", FLAG_BOOL, AT(mesh_plain), "false", "speak plain HTTP to the nodes of -mesh-with (default port 80): only on networks where nobody else listens or answers", .fixed = true },
 	{ "mesh-queue-depth", FLAG_UINT, AT(mesh_queue_depth), "512", "packets waiting per node of -mesh-with and kind", 1, 4096 },
 	{ "max-mesh-peers", FLAG_UINT, AT(max_remote), "1000000", "node keys known through -mesh-with", 1, 4000000 },
+	{ "allow-keys", FLAG_STRING, AT(allow_keys), "", "only the node keys in this file may log in, a line each, nodekey: and 64 hex digits; read again on SIGHUP. Whatever else verifies clients must agree" },
+	{ "max-verifications", FLAG_UINT, AT(max_verifications), "64", "clients that -verify-clients and -verify-client-url are asked about at a time; each has 5s", 1, 1024, .fixed = true },
 	{ "max-unknown-frame", FLAG_SIZE, AT(max_skip), "64MiB", "longest frame of an unknown type that is skipped; longer ones close the connection", 0, 4294967295.0 },
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
 	{ "notsent-lowat", FLAG_SIZE, AT(notsent_lowat), "128KiB", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
@@ -88,9 +90,8 @@ static const struct flag table[] = {
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
-	{ "verify-clients", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_false, .boolean = true, .group = "derper's flags that are refused unless they have derper's default:" },
-	{ "verify-client-url", FLAG_REFUSED, 0, "", ADMISSION, .choices = only_empty },
-		{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty },
+	{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty,
+	  .group = "derper's flags that are refused unless they have derper's default:" },
 	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "acme-eab-kid", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
@@ -100,10 +101,8 @@ static const struct flag table[] = {
 	{ "secrets-url", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
 		{ "ace", FLAG_REFUSED, 0, "", "a proxy internal to Tailscale", .choices = only_false, .boolean = true },
 
-	{ "socket", FLAG_REFUSED, 0, "", "only with -verify-clients",
+	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", "only with -secrets-url",
 	  .group = "derper's flags that mean nothing without one that is refused; any value is taken:" },
-	{ "verify-client-url-fail-open", FLAG_REFUSED, 0, "", "only with -verify-client-url", .choices = booleans, .boolean = true },
-	{ "secrets-path-prefix", FLAG_REFUSED, 0, "", "only with -secrets-url" },
 	{ "secrets-cache-dir", FLAG_REFUSED, 0, "", "only with -secrets-url" },
 
 	{ "config", FLAG_STRING, AT(config_file), "", "file with settings, name = value, named as the flags; flags win; read again on SIGHUP",
@@ -173,6 +172,8 @@ static void set_defaults(struct config *cfg)
 	*cfg = (struct config){
 		.addr = ":443", .http_port = 80, .stun = true, .stun_port = 3478, .key_path = "",
 		.certmode = CERTMODE_LETSENCRYPT, .hostname = "derp.tailscale.com", .derp = true, .home = "",
+		.socket = "/var/run/tailscale/tailscaled.sock", .verify_url = "", .verify_fail_open = true,
+		.allow_keys = "", .max_verifications = 64,
 		.mesh_with = "", .mesh_queue_depth = 512, .max_remote = 1000000,
 		.accept_limit = INFINITY, .accept_burst = INFINITY, .keepalive_ns = 600000000000ULL,
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,

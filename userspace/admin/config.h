@@ -37,6 +37,10 @@ struct config {
 	bool derp;
 	const char *home;		/* "", "blank" or a URL */
 	const char *mesh_psk_file;	/* "" if none */
+	bool verify_clients;		/* ask the tailscaled at socket */
+	const char *socket;
+	const char *verify_url;		/* -verify-client-url; "" if none */
+	bool verify_fail_open;
 	const char *mesh_with;		/* host[:port][/address], comma-separated; "" if none */
 	double accept_limit;		/* new connections per second; INFINITY: none */
 	double accept_burst;
@@ -56,6 +60,8 @@ struct config {
 	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
 	unsigned int max_conns;		/* --max-connections, all shards together */
 	unsigned int max_handshakes;	/* --max-handshakes: connections not logged in, all shards together */
+	const char *allow_keys;		/* --allow-keys: file; "" if none */
+	unsigned int max_verifications;	/* --max-verifications: asked at a time */
 	bool mesh_plain;		/* --mesh-plain: links without TLS */
 	unsigned int mesh_queue_depth;	/* --mesh-queue-depth: packets per link and kind */
 	unsigned int max_remote;	/* --max-mesh-peers: keys of other nodes */

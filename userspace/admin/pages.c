@@ -324,6 +324,9 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	for (unsigned int r = 0; r < KTLS_FALLBACK_NR; r++)
 		textbuf_printf(b, "xderp_ktls_fallbacks_total{reason=\"%s\"} %" PRIu64 "\n", ktls_fallback_name(r), st->ktls_fallbacks[r]);
 	mesh_nodes(b, s->relay);
+	type(b, "xderp_admissions_total", "counter");
+	for (unsigned int o = 0; o < ADMISSION_NR; o++)
+		textbuf_printf(b, "xderp_admissions_total{outcome=\"%s\"} %" PRIu64 "\n", admission_name(o), st->admissions[o]);
 	value(b, "xderp_shards", "gauge", s->relay->nshards);
 	value(b, "xderp_clients_local", "gauge", s->totals.clients_local);
 	if (s->relay->peers)

@@ -19,6 +19,7 @@
 #define HANDSHAKE_NS	(10 * NS_PER_S)
 #define FIRST_BYTE_NS	(10 * NS_PER_S)	/* a silent connection is nobody's */
 #define LOGIN_NS	(10 * NS_PER_S)
+#define VERDICT_NS	(15 * NS_PER_S)	/* longer than those who are asked have, waiting included */
 #define LINGER_NS	(500 * NS_PER_MS)
 #define KEEPALIVE_NS	(60 * NS_PER_S)
 #define KEEPALIVE_JITTER_MS	5000
@@ -56,13 +57,20 @@ static void arm_recv(struct conn *c)
 void conn_rearm(struct conn *c)
 {
 	list_remove(&c->starved);
-	if (c->state != CONN_DEAD && !c->receiving && !c->eof)
+	if (c->state != CONN_DEAD && c->state != CONN_EXPECT_VERDICT && !c->receiving && !c->eof)
 		arm_recv(c);
+}
+
+void conn_pause(struct conn *c)
+{
+	if (c->receiving)
+		io_recv_stop(c->shard->io, c->fd, tag(c));
 }
 
 static bool is_unauth(enum conn_state s)
 {
-	return s == CONN_HANDSHAKE || s == CONN_HTTP || s == CONN_EXPECT_CLIENT_INFO;
+	return s == CONN_HANDSHAKE || s == CONN_HTTP || s == CONN_EXPECT_CLIENT_INFO ||
+	       s == CONN_EXPECT_VERDICT;
 }
 
 static void enter(struct conn *c, enum conn_state next, uint64_t timeout_ns)
@@ -83,6 +91,11 @@ static void enter(struct conn *c, enum conn_state next, uint64_t timeout_ns)
 void conn_enter_http(struct conn *c, uint64_t timeout_ns)
 {
 	enter(c, CONN_HTTP, timeout_ns);
+}
+
+void conn_enter_verdict(struct conn *c)
+{
+	enter(c, CONN_EXPECT_VERDICT, VERDICT_NS);
 }
 
 void conn_enter_link_login(struct conn *c)
@@ -141,6 +154,9 @@ static void on_deadline(struct timer *t, void *ctx)
 	case CONN_EXPECT_CLIENT_INFO:
 	case CONN_LINK_LOGIN:
 		conn_close(c, CLOSE_LOGIN_TIMEOUT);
+		break;
+	case CONN_EXPECT_VERDICT:
+		login_late(c);
 		break;
 	case CONN_RELAYING:
 		if (c->link) {
@@ -341,6 +357,9 @@ static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 		case CONN_EXPECT_CLIENT_INFO:
 			used = login_input(c, b, p, n);
 			break;
+		case CONN_EXPECT_VERDICT:
+			used = login_hold(c, b, p, n);
+			break;
 		case CONN_LINK_LOGIN:
 			used = meshlink_input(c, b, p, n);
 			break;
@@ -352,6 +371,11 @@ static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 		n -= used;
 	}
 	return c->state != CONN_DEAD;
+}
+
+void conn_replay(struct conn *c, uint8_t *p, size_t n)
+{
+	conn_input(c, NULL, p, n);
 }
 
 static void count_tls(struct conn *c)
@@ -739,6 +763,8 @@ void conn_close(struct conn *c, enum close_reason why)
 		peer_leave(c, c->link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED);
 	if (c->link)
 		meshlink_closed(c, why);
+	if (c->waiting)
+		login_forget(c);
 	enter(c, CONN_DEAD, 0);
 	timer_disarm(&s->wheel, &c->write_timer);
 	list_remove(&c->dirty);

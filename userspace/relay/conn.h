@@ -27,6 +27,7 @@ enum conn_state {
 	CONN_HANDSHAKE,			/* TLS */
 	CONN_HTTP,			/* request heads */
 	CONN_EXPECT_CLIENT_INFO,
+	CONN_EXPECT_VERDICT,		/* ClientInfo is fine; may this key log in? */
 	CONN_LINK_LOGIN,		/* we log in to another node */
 	CONN_RELAYING,			/* logged in, they here or we there: peer is set */
 	CONN_CLOSING,			/* flush, then FIN, then wait for the other side */
@@ -97,6 +98,7 @@ struct conn {
 	struct pkt *assembling;		/* a frame torn across reads */
 	uint32_t assembled;
 
+	struct verdict_wait *waiting;	/* owned; CONN_EXPECT_VERDICT */
 	struct peer *peer;
 	struct meshlink *link;		/* we dialled it, to another node of the mesh; NULL: it came to us */
 	struct timer deadline;		/* of the state; keepalive once relaying */
@@ -148,6 +150,11 @@ void conn_flush(struct conn *c);
 /* Receive again after the pool was empty. */
 void conn_rearm(struct conn *c);
 
+/* Plaintext that was held back, as if it came now. */
+void conn_replay(struct conn *c, uint8_t *p, size_t n);
+/* Receive no more until conn_rearm; some may still come. */
+void conn_pause(struct conn *c);
+
 /* Keep n more bytes of a head; the memory grows with what came, never with what was announced. -ENOMEM. */
 int conn_stash(struct conn *c, const uint8_t *p, size_t n);
 void conn_unstash(struct conn *c);
@@ -155,6 +162,7 @@ void conn_unstash(struct conn *c);
 /* Go on to the next state. */
 void conn_enter_http(struct conn *c, uint64_t timeout_ns);
 void conn_enter_client_info(struct conn *c);
+void conn_enter_verdict(struct conn *c);
 void conn_enter_link_login(struct conn *c);
 void conn_enter_relaying(struct conn *c, struct peer *p);
 
@@ -162,12 +170,17 @@ void conn_enter_relaying(struct conn *c, struct peer *p);
  * the connection; the caller looks at state before it goes on. */
 size_t http_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* http.c */
 size_t login_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* login.c */
+size_t login_hold(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* login.c */
 size_t meshlink_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* meshlink.c: CONN_LINK_LOGIN */
 size_t peer_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* peer.c */
 
 /* One frame of a login collects in c->in: takes what belongs to it of the n bytes. *r: 1, it is whole; 0; or as frame_head() answers,
  * or -ENOMEM. login.c */
 size_t login_collect(struct conn *c, const uint8_t *p, size_t n, enum frame_sender who, struct frame_head *h, int *r);
+
+/* login.c: no verdict came in time; the connection ends before there was one. */
+void login_late(struct conn *c);
+void login_forget(struct conn *c);
 
 void http_answer_on_tls_port(struct conn *c);	/* http.c */
 

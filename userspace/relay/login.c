@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "net/listen.h"
+#include "relay/admission.h"
 #include "relay/mesh.h"
 #include "relay/probe.h"
 #include "relay/sendq.h"
@@ -25,12 +26,29 @@ static void refuse(struct conn *c, enum login_refusal why)
 	conn_close(c, CLOSE_LOGIN_REFUSED);
 }
 
+/* A login that waits for a verdict, and what the client sent behind it meanwhile. */
+struct verdict_wait {
+	struct client_info ci;
+	struct pktq held;
+	size_t bytes;
+	uint8_t slab_class;
+};
+
+/* Reading stops with the first bytes held; what the kernel had handed out by then still comes. */
+#define HOLD_MAX	(2U * 1024 * 1024)
+
 static uint8_t present_flags(const struct peer *p)
 {
 	unsigned int f = (p->mesh ? DERP_PRESENT_MESH : 0) | (p->prober ? DERP_PRESENT_PROBER : 0) |
 			 (p->not_ideal ? DERP_PRESENT_NOT_IDEAL : 0);
 
 	return (uint8_t)(f ? f : DERP_PRESENT_REGULAR);
+}
+
+static bool has_mesh_rights(const struct config *cfg, const struct client_info *ci)
+{
+	return ci->has_mesh_key && cfg->has_mesh_key && !key_is_zero(&ci->mesh_key) &&
+	       key_equal_secret(&ci->mesh_key, &cfg->mesh_key);
 }
 
 static struct peer *peer_new(struct conn *c, const struct client_info *ci)
@@ -46,8 +64,7 @@ static struct peer *peer_new(struct conn *c, const struct client_info *ci)
 		.conn = c,
 		.key = ci->key,
 		.hash = key_hash(c->shard->relay->directory, &ci->key),
-		.mesh = ci->has_mesh_key && cfg->has_mesh_key && !key_is_zero(&ci->mesh_key) &&
-			key_equal_secret(&ci->mesh_key, &cfg->mesh_key),
+		.mesh = has_mesh_rights(cfg, ci),
 		.prober = ci->is_prober,
 		.not_ideal = c->not_ideal,
 		.login_ns = c->shard->now_ns,
@@ -116,6 +133,138 @@ static void admit(struct conn *c, const struct client_info *ci)
 	mesh_announce_present(s, &m.present);
 }
 
+/* Good until the end of the turn. */
+static struct admission *current_admission(struct shard *s)
+{
+	return __atomic_load_n(&s->relay->admission, __ATOMIC_ACQUIRE);
+}
+
+static void count_verdict(struct conn *c, const struct key *k, enum admission_outcome o, const char *why)
+{
+	char from[LISTEN_TEXT_LEN], hex[KEY_HEX_LEN + 1];
+
+	STAT_INC(&c->shard->stats, admissions[o]);
+	if (o == ADMISSION_ALLOWED)
+		return;
+	sockaddr_text(from, &c->src.sa);
+	key_to_hex(hex, k);
+	if (admission_allows(o))
+		log_limited(LOG_LEVEL_WARN, "client_allowed_unverified", "key=nodekey:%s from=%s reason=%s", hex, from, why);
+	else
+		log_limited(LOG_LEVEL_WARN, "client_rejected", "key=nodekey:%s from=%s reason=%s", hex, from, why);
+}
+
+void login_forget(struct conn *c)
+{
+	struct verdict_wait *w = c->waiting;
+	struct shard *s = c->shard;
+	struct pkt *p;
+
+	while ((p = pktq_pop(&w->held)))
+		pkt_free(&s->mem, p);
+	slab_free(&s->out, w, w->slab_class);
+	c->waiting = NULL;
+	STAT_DEC(&s->stats, conns_verifying);
+}
+
+static void let_in(struct conn *c)
+{
+	struct verdict_wait *w = c->waiting;
+	struct shard *s = c->shard;
+	struct pkt *p;
+
+	admit(c, &w->ci);
+	while (conn_is_relaying(c) && (p = pktq_pop(&w->held))) {
+		conn_replay(c, p->data, p->len);
+		pkt_free(&s->mem, p);
+	}
+	if (c->waiting)
+		login_forget(c);
+	if (conn_is_relaying(c))
+		conn_rearm(c);
+}
+
+static void verdict(struct shard *s, struct conn_id id, const struct key *k, enum admission_outcome o, const char *why)
+{
+	struct conn *c = shard_conn(s, id.slot, id.gen);
+
+	if (!c || c->state != CONN_EXPECT_VERDICT)
+		return;
+	count_verdict(c, k, o, why);
+	if (admission_allows(o))
+		let_in(c);
+	else
+		conn_close(c, CLOSE_NOT_ADMITTED);
+}
+
+void login_late(struct conn *c)
+{
+	struct key k = c->waiting->ci.key;
+
+	verdict(c->shard, conn_id(c), &k, admission_late(current_admission(c->shard)), "no verdict in time");
+}
+
+size_t login_hold(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
+{
+	struct verdict_wait *w = c->waiting;
+	struct pkt *k = w->bytes + n > HOLD_MAX ? NULL : pkt_new(&c->shard->mem, (uint32_t)n, PKT_CTL);
+
+	(void)b;
+	if (!k) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return n;
+	}
+	memcpy(k->data, p, n);
+	pktq_push(&w->held, k);
+	w->bytes += n;
+	conn_pause(c);
+	return n;
+}
+
+static void wait_for_verdict(struct conn *c, const struct client_info *ci)
+{
+	struct shard *s = c->shard;
+	struct verdict_wait *w;
+	uint8_t cls;
+
+	w = slab_alloc(&s->out, sizeof(*w), &cls);
+	if (!w) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return;
+	}
+	*w = (struct verdict_wait){ .ci = *ci, .slab_class = cls };
+	/* Without rights its mesh key is of no use any more. */
+	w->ci.has_mesh_key = false;
+	sodium_memzero(&w->ci.mesh_key, sizeof(w->ci.mesh_key));
+	c->waiting = w;
+	STAT_INC(&s->stats, conns_verifying);
+	conn_enter_verdict(c);
+}
+
+/* Mesh clients are trusted: no tailnet knows them. */
+static void check_in(struct conn *c, const struct client_info *ci)
+{
+	struct shard *s = c->shard;
+	struct admission *a = current_admission(s);
+	enum admission_outcome o;
+	const char *why;
+
+	if (!a || has_mesh_rights(s->cfg, ci)) {
+		admit(c, ci);
+		return;
+	}
+	o = admission_ask(a, s, conn_id(c), &ci->key, &c->src.sa, verdict, &why);
+	if (o == ADMISSION_ASKED) {
+		wait_for_verdict(c, ci);
+		return;
+	}
+	count_verdict(c, &ci->key, o, why);
+	if (admission_allows(o))
+		admit(c, ci);
+	else
+		conn_close(c, CLOSE_NOT_ADMITTED);
+}
+
 static void open_client_info(struct conn *c, const uint8_t *body, size_t n)
 {
 	struct client_info ci;
@@ -123,7 +272,7 @@ static void open_client_info(struct conn *c, const uint8_t *body, size_t n)
 
 	why = client_info_open(&ci, body, n, &c->shard->cfg->private_key);
 	if (why == LOGIN_OK)
-		admit(c, &ci);
+		check_in(c, &ci);
 	else
 		refuse(c, why);
 	sodium_memzero(&ci, sizeof(ci));

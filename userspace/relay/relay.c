@@ -11,10 +11,12 @@
 
 #include "base/feature.h"
 #include "base/log.h"
+#include "base/worker.h"
 #include "base/msgring.h"
 #include "net/cert.h"
 #include "net/io.h"
 #include "net/listen.h"
+#include "relay/admission.h"
 #include "relay/mailbox.h"
 #include "relay/meshlink.h"
 #include "relay/shard.h"
@@ -217,6 +219,10 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 		e = choose_records(r, err, errlen);
 	if (!e)
 		e = meshlinks_new(r, err, errlen);
+	if (!e)
+		e = workers_new(&r->verifiers, cfg->max_verifications, cfg->max_handshakes);
+	if (!e)
+		e = admission_new(&r->admission, cfg, r->verifiers, err, errlen);
 	if (!e) {
 		list_features(cfg);
 		e = open_listeners(r, err, errlen);
@@ -234,6 +240,8 @@ void relay_free(struct relay *r)
 	if (!r)
 		return;
 	meshlinks_free(r);
+	workers_stop(r->verifiers);
+	admission_free(r->admission);
 	for (unsigned int i = 0; i < r->nshards; i++)
 		shard_free(r->shards[i]);
 	for (unsigned int i = 0; i < r->nshards; i++)
@@ -252,6 +260,7 @@ void relay_free(struct relay *r)
 struct reload {
 	const struct config *next;
 	struct tls_ctx *tls;
+	struct admission *admission;
 	struct cidr_set *denied;
 	struct shard_room room[RELAY_MAX_SHARDS];
 };
@@ -260,6 +269,8 @@ static int prepare(struct relay *r, struct reload *l, char *err, size_t errlen)
 {
 	int e = l->next->tls ? load_tls(&l->tls, l->next, err, errlen) : 0;
 
+	if (!e)
+		e = admission_new(&l->admission, l->next, r->verifiers, err, errlen);
 	if (e)
 		return e;
 	snprintf(err, errlen, "out of memory");
@@ -280,12 +291,15 @@ static bool adopt(struct shard *s, void *ctx)
 static void commit(struct relay *r, struct reload *l)
 {
 	struct tls_ctx *before = r->tls;
+	struct admission *admission = r->admission;
 	uint64_t closed;
 
 	__atomic_store_n(&r->tls, l->tls, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->admission, l->admission, __ATOMIC_RELEASE);
 	__atomic_store_n(&r->cfg, l->next, __ATOMIC_RELEASE);
 	ask_all(r, adopt, l);
 	tls_ctx_free(before);
+	admission_free(admission);
 	deny_commit(r, l->denied, &closed);
 	list_tls(l->next);
 }
@@ -297,6 +311,7 @@ int relay_reload(struct relay *r, const struct config *next, char *err, size_t e
 
 	if (e) {
 		tls_ctx_free(l.tls);
+		admission_free(l.admission);
 		free(l.denied);
 	} else {
 		commit(r, &l);

@@ -18,6 +18,7 @@
 
 #define RELAY_MAX_SHARDS	64
 
+struct admission;
 struct meshlink;
 struct shard;
 struct workers;
@@ -34,6 +35,8 @@ struct relay {
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
+	struct admission *admission;	/* owned; atomic, as tls; NULL: nobody is asked */
+	struct workers *verifiers;	/* owned; ask for it */
 	struct meshlink *links;		/* owned; of -mesh-with */
 	unsigned int nlinks;
 	struct workers *dialers;	/* owned */
@@ -64,7 +67,7 @@ int relay_start(struct relay *r, char *err, size_t errlen);
 void relay_join(struct relay *r);
 /* One line: addresses, key, what is on and off. */
 void relay_log_ready(const struct relay *r);
-/* Main thread: certificates from their files again, and from now on these settings, which may be those that are used
+/* Main thread: certificates and --allow-keys from their files again, and from now on these settings, which may be those that are used
  * already. All or nothing: a failure changes nothing and says why in err. The settings before must stay where they are
  * until the end. */
 int relay_reload(struct relay *r, const struct config *next, char *err, size_t errlen);

@@ -23,6 +23,17 @@ const char *ktls_fallback_name(unsigned int i)
 	return names[i];
 }
 
+const char *admission_name(enum admission_outcome o)
+{
+	static const char *const names[] = {
+#define X(id, label, help) label,
+		ADMISSIONS(X)
+#undef X
+	};
+
+	return names[o];
+}
+
 const char *close_reason_name(enum close_reason r)
 {
 	static const char *const names[] = {

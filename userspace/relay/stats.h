@@ -57,13 +57,33 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(DENIED,		"denied", "from a network on the deny list")		\
 	X(MESH_REFUSED,		"mesh_refused", "a node of the mesh did not let us log in")	\
 	X(MESH_SELF,		"mesh_self", "a node of the mesh is this relay itself")	\
-	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")
+	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")	\
+	X(NOT_ADMITTED,		"not_admitted", "the key may not log in here")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
 	CLOSE_REASONS(X)
 #undef X
 	CLOSE_REASON_NR
+};
+
+/* What came of asking whether a key may log in. X(enum suffix, label, help). */
+#define ADMISSIONS(X)									\
+	X(ALLOWED,		"allowed", "all that were asked agree")			\
+	X(FAIL_OPEN,		"fail_open", "the URL could not be asked, and that allows")	\
+	X(NOT_LISTED,		"not_listed", "not in the list of keys")		\
+	X(TAILSCALED,		"tailscaled", "the local tailscaled does not know it")	\
+	X(TAILSCALED_ERROR,	"tailscaled_error", "the local tailscaled could not be asked")	\
+	X(URL,			"url", "the URL does not allow it")			\
+	X(URL_ERROR,		"url_error", "the URL could not be asked, and that refuses")	\
+	X(BUSY,			"busy", "too many were being asked about")
+
+enum admission_outcome {
+#define X(id, label, help) ADMISSION_##id,
+	ADMISSIONS(X)
+#undef X
+	ADMISSION_NR,
+	ADMISSION_ASKED = ADMISSION_NR,		/* it is not known yet */
 };
 
 /* Plain counters. X(field, help). */
@@ -126,6 +146,7 @@ enum close_reason {
 #define SHARD_GAUGES(X)									\
 	X(conns,		"open connections of any kind")				\
 	X(conns_unauth,		"of them not logged in")				\
+	X(conns_verifying,	"of them waiting for a verdict on their key")		\
 	X(derp_conns,		"DERP connections logged in")				\
 	X(home_conns,		"of them with this relay as home")			\
 	X(not_ideal_conns,	"of them with Ideal-Node")				\
@@ -158,6 +179,7 @@ struct shard_stats {
 	uint64_t bytes_dropped[DROP_REASON_NR][KIND_NR];
 	uint64_t closed[CLOSE_REASON_NR];
 	uint64_t ktls_fallbacks[KTLS_FALLBACK_NR];	/* by enum ktls_state, from the first KTLS_NO_ on */
+	uint64_t admissions[ADMISSION_NR];
 	uint64_t login_refused[8];		/* by enum login_refusal */
 	uint64_t flush_frames[FLUSH_BUCKETS];	/* gathered sends by number of frames; last: more */
 	uint64_t flush_frames_sum;
@@ -167,6 +189,7 @@ struct shard_stats {
 
 const char *drop_reason_name(enum drop_reason r);
 const char *ktls_fallback_name(unsigned int i);	/* index of ktls_fallbacks */
+const char *admission_name(enum admission_outcome o);
 const char *close_reason_name(enum close_reason r);
 
 #define STAT_ADD(st, field, n) \
