@@ -86,7 +86,7 @@ static __always_inline int guard_connection(const struct packet *p, struct derp_
 	if (!take_token(g)) {
 		__sync_fetch_and_add(&g->dropped, 1);
 		n->guard_limited++;
-		return XDP_DROP;
+		return XDP_DROP_SEEN;
 	}
 	__sync_fetch_and_add(&g->passed, 1);
 	n->guard_passed++;

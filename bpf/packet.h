@@ -13,6 +13,7 @@
 
 #include "derp_maps.h"
 
+#define XDP_DROP_SEEN	XDP_ABORTED	/* drops, and perf can see it: tracepoint xdp:xdp_exception */
 #define MAX_VLAN_TAGS	2
 #define MAX_EXTENSIONS	4		/* IPv6 headers between the first and TCP or UDP */
 #define MAX_L3_OFFSET	(ETH_HLEN + MAX_VLAN_TAGS * sizeof(struct vlan_tag))

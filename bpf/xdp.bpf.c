@@ -70,7 +70,7 @@ int derp_xdp(struct xdp_md *ctx)
 		return guard_connection(&p, n);
 	__sync_fetch_and_add(&deny->dropped, 1);
 	n->guard_denied++;
-	return XDP_DROP;
+	return XDP_DROP_SEEN;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -215,6 +216,43 @@ func checkTagged(t *testing.T, fd int, tx stun.TxID, tags []uint16) {
 		}
 		return
 	}
+}
+
+// A veth keeps the tag of a VLAN beside the packet, as cards do that take it off: XDP must not answer without it.
+func TestXDPWithVLANDevices(t *testing.T) {
+	needXderp(t, "no XDP")
+	if !ownNetwork(t) {
+		return
+	}
+	kernelComplaints(t)
+	f := newFar(t)
+	addVLAN := []string{"link", "add", "link", "near", "name", "near.5", "type", "vlan", "id", "5"}
+	if out, err := exec.Command("ip", addVLAN...).CombinedOutput(); err != nil {
+		t.Skipf("no VLAN devices: %s", out)
+	}
+	ip(t, "addr", "add", "198.51.100.1/24", "dev", "near.5")
+	ip(t, "link", "set", "near.5", "up")
+	f.ip("link", "add", "link", "far", "name", "far.5", "type", "vlan", "id", "5")
+	f.ip("addr", "add", "198.51.100.2/24", "dev", "far.5")
+	f.ip("link", "set", "far.5", "up")
+
+	generic := startXDP(t, "generic")
+	generic.stunFar(t, f, "198.51.100.1", 3)
+	generic.stunFar(t, f, "192.0.2.1", 2)
+	generic.wantXDP(t, "stun_ipv4=5")
+	generic.stop(t)
+
+	s := startXDP(t, "native")
+	s.wantFeature(t, "xdp-near", "guard", "there are VLANs here")
+	s.stunFar(t, f, "198.51.100.1", 3)
+	s.stunFar(t, f, "192.0.2.1", 2)
+	s.wantXDP(t, "stun_address=5")
+	ip(t, "link", "del", "near.5")
+	until(t, "XDP to answer once the VLAN has gone", func() bool {
+		s.stunFar(t, f, "192.0.2.1", 1)
+		return s.metrics(t).value("xderp_xdp_stun_ipv4_total") > 0
+	})
+	s.wantFeature(t, "xdp-near", "native", "")
 }
 
 // synFrame opens a TCP connection from src, as far as a single packet can.

@@ -193,7 +193,7 @@ static void partial_udp_sum(struct t_frame *f)
 
 #define TX	XDP_TX
 #define PASS	XDP_PASS
-#define DROP	XDP_DROP
+#define DROP	XDP_ABORTED	/* as XDP_DROP, but perf sees it */
 #define SYN	.proto = IPPROTO_TCP, .tcp_flags = TH_SYN, .dport = 443
 
 static const struct packet_case {

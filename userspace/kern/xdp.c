@@ -29,6 +29,7 @@ struct attachment {
 	unsigned int ifindex;
 	int link;			/* owned: the program is attached as long as it is open */
 	bool native;
+	char why[FEATURE_REASON_LEN];	/* not attached, or not as well as asked for; "": it is */
 };
 
 struct xdp_gate {
@@ -124,16 +125,17 @@ static int link_as(struct xdp_gate *x, struct attachment *a, bool native)
 	return a->link < 0 ? -errno : 0;
 }
 
-static int attach(struct xdp_gate *x, struct attachment *a, enum xdp_mode mode, char *why, size_t len)
+/* Says in a->why what was wrong. */
+static int attach(struct xdp_gate *x, struct attachment *a, enum xdp_mode mode)
 {
 	int err, native_err = 0;
 
 	a->ifindex = if_nametoindex(a->name);
 	if (!a->ifindex) {
-		snprintf(why, len, "there is no interface %s", a->name);
+		snprintf(a->why, sizeof(a->why), "there is no interface %s", a->name);
 		return -ENODEV;
 	}
-	if (has_program(a->name, a->ifindex, why, len))
+	if (has_program(a->name, a->ifindex, a->why, sizeof(a->why)))
 		return -EBUSY;
 	err = mode == XDP_GENERIC ? -EOPNOTSUPP : link_as(x, a, true);
 	if (err && mode != XDP_NATIVE && err != -EBUSY && err != -EEXIST) {
@@ -141,9 +143,9 @@ static int attach(struct xdp_gate *x, struct attachment *a, enum xdp_mode mode, 
 		err = link_as(x, a, false);
 	}
 	if (err)
-		snprintf(why, len, "can't attach to %s%s: %s", a->name, mode == XDP_NATIVE ? " (--xdp=native)" : "", strerror(-err));
+		snprintf(a->why, sizeof(a->why), "can't attach to %s%s: %s", a->name, mode == XDP_NATIVE ? " (--xdp=native)" : "", strerror(-err));
 	else if (native_err && mode != XDP_GENERIC)
-		snprintf(why, len, "the driver of %s can't: %s", a->name, strerror(-native_err));
+		snprintf(a->why, sizeof(a->why), "the driver of %s can't: %s", a->name, strerror(-native_err));
 	return err;
 }
 
@@ -153,12 +155,16 @@ static bool may_answer(const struct attachment *a)
 	return !a->native || !nic_strips_tags(a->name) || !nic_has_vlans(a->name);
 }
 
-static void say(const struct attachment *a, const char *state, const char *why)
+static void say(const struct attachment *a, bool stun)
 {
 	char name[sizeof("xdp-") + IF_NAMESIZE];
 
 	snprintf(name, sizeof(name), "xdp-%s", a->name);
-	feature_set(name, state, "%s", why);
+	if (a->link >= 0 && !stun)
+		feature_set(name, "guard", "STUN is left to the socket: there are VLANs here, and the driver takes their tags off before XDP; "
+			    "ethtool -K %s rxvlan off leaves them", a->name);
+	else
+		feature_set(name, a->link < 0 ? "off" : a->native ? "native" : "generic", "%s", a->why);
 }
 
 static void sync_addresses(struct xdp_gate *x)
@@ -174,25 +180,23 @@ static void sync_addresses(struct xdp_gate *x)
 			    err == -E2BIG ? "more addresses than derp_local holds" : strerror(-err),
 			    "packets for those that are missing are left to the sockets");
 	for (unsigned int i = 0; i < x->n; i++)
-		if (!by[i].stun)
-			say(&x->on[i], "guard", "STUN is left to the socket: there are VLANs here, and the driver hides their tags from XDP; "
-			    "ethtool -K ... rxvlan off shows them");
+		say(&x->on[i], by[i].stun);
 }
 
 /* The interface whose name is p[0..n), or a line that says why not. */
 static void attach_named(struct xdp_gate *x, const char *p, size_t n, enum xdp_mode mode)
 {
 	struct attachment a = { .link = -1 };
-	char why[FEATURE_REASON_LEN] = "";
 
 	snprintf(a.name, sizeof(a.name), "%.*s", (int)n, p);
 	if (n >= sizeof(a.name))
-		snprintf(why, sizeof(why), "%.*s is no name of an interface", (int)n, p);
+		snprintf(a.why, sizeof(a.why), "%.*s is no name of an interface", (int)n, p);
 	else if (x->n == MAX_INTERFACES)
-		snprintf(why, sizeof(why), "--xdp-interfaces has more than %u", MAX_INTERFACES);
-	else if (!attach(x, &a, mode, why, sizeof(why)))
+		snprintf(a.why, sizeof(a.why), "--xdp-interfaces has more than %u", MAX_INTERFACES);
+	else if (!attach(x, &a, mode))
 		x->on[x->n++] = a;
-	say(&a, a.link < 0 ? "off" : a.native ? "native" : "generic", why);
+	if (a.link < 0)
+		say(&a, false);
 }
 
 static void attach_all(struct xdp_gate *x, const struct xdp_opts *o)
