@@ -55,13 +55,13 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -fno-strict-aliasing -Wall 
            $(if $(HAVE_BPF),-isystem /usr/include/$(shell gcc -dumpmachine))
 SKEL    := $(if $(HAVE_BPF),$(patsubst bpf/%.bpf.c,$(B)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c)))
 
-$(B)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+$(B)/%.bpf.o: %.bpf.c Makefile
 	$(SAY) BPF $<
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
 	$(Q)$(BPFTOOL) gen object $@.linked $@ && mv $@.linked $@
-$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
-	$(Q)$(BPFTOOL) gen skeleton $< name $* >$@.new && mv $@.new $@
+$(B)/%.skel.h: $(B)/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $(*F) >$@.new && mv $@.new $@
 .SECONDARY: $(SKEL:%.skel.h=%.bpf.o)
 $(patsubst %.c,$(B)/%.o,$(filter userspace/kern/%,$(SRC))): | $(SKEL)
 
@@ -88,6 +88,14 @@ $(B)/xderpctl: $(patsubst %.c,$(B)/%.o,$(wildcard userspace/ctl/*.c)) $(LIB)
 $(B)/xderp-bench: $(patsubst %.c,$(B)/%.o,$(wildcard bench/*.c)) $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/bench/stunload/nic.o: $(B)/bench/stunload/nic.skel.h
+$(B)/stun-nic: $(B)/bench/stunload/nic.o
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(LDLIBS)
+$(B)/stun-load: $(B)/bench/stunload/load.o
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # --- unit tests: one binary per file, under ASan+UBSan, in a tree of their own
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
@@ -123,7 +131,7 @@ $(B)/no-uring: tests/no-uring.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lseccomp
 
-.PHONY: deps run test lint bench cost help
+.PHONY: deps run test lint bench bench-stun cost help
 deps:
 	@tools/deps
 run: deps
@@ -136,6 +144,8 @@ lint:
 	@tools/lint
 bench: all
 	@bench/compare $(ARGS)
+bench-stun: all $(B)/stun-load $(B)/stun-nic
+	@bench/stun $(ARGS)
 cost: all
 	@bench/cost $(if $(UPDATE),--update) $(ARGS)
 help:
@@ -147,6 +157,7 @@ help:
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
 	@echo 'make lint    layout rules, shell and Go checks'
 	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
+	@echo 'make bench-stun  STUN by XDP against STUN by the socket (root)'
 	@echo 'make cost    instructions per packet, against bench/cost.tsv; ARGS=--full for all sizes; UPDATE=1 sets them'
 
 .PHONY: clean
