@@ -379,3 +379,56 @@ func TestControlDrain(t *testing.T) {
 		t.Error(s.exitErr)
 	}
 }
+
+func TestControlPeers(t *testing.T) {
+	needXderp(t, "control socket")
+	for _, m := range []mode{plain, tlsName} {
+		s := start(t, opts{mode: m, control: true, mesh: true})
+		a, b := s.client(t), s.client(t)
+		for range 3 {
+			deliver(a, b)
+		}
+		a.send(fNotePreferred, []byte{1})
+		a.sync()
+		mesh := s.meshClient(t)
+		for range 300 { // more than a shard lists in one turn
+			s.client(t)
+		}
+		out := s.ctl(t, "peers", "--json")
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		if lines[0] != `{"peers":303}` || len(lines) != 304 {
+			t.Fatalf("%d lines, first %s", len(lines), lines[0])
+		}
+		type row struct {
+			Key, Address, Transport string
+			Home, Mesh              bool
+			ConnectedAt             int64 `json:"connected_at"`
+			PacketsIn               int64 `json:"packets_in"`
+			PacketsOut              int64 `json:"packets_out"`
+		}
+		rows := map[string]row{}
+		for _, l := range lines[1:] {
+			var r row
+			if err := json.Unmarshal([]byte(l), &r); err != nil {
+				t.Fatal(err)
+			}
+			rows[r.Key] = r
+		}
+		ra, rb := rows[a.pub.String()], rows[b.pub.String()]
+		if ra.PacketsIn != 3 || ra.PacketsOut != 0 || rb.PacketsIn != 0 || rb.PacketsOut != 3 {
+			t.Errorf("%+v %+v", ra, rb)
+		}
+		if !ra.Home || rb.Home || ra.Mesh || !rows[mesh.pub.String()].Mesh {
+			t.Errorf("flags: %+v %+v %+v", ra, rb, rows[mesh.pub.String()])
+		}
+		if ra.Address != a.c.LocalAddr().String() || (ra.Transport == "plain") != (m == plain) {
+			t.Errorf("%+v, connected from %v", ra, a.c.LocalAddr())
+		}
+		if age := time.Since(time.Unix(ra.ConnectedAt, 0)); age < -time.Second || age > time.Hour {
+			t.Errorf("connected %v ago", age)
+		}
+		if out := s.ctl(t, "peers"); !strings.Contains(out, "303 connections\n") || !strings.Contains(out, a.pub.String()+" ") {
+			t.Error(out[:200])
+		}
+	}
+}

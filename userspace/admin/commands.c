@@ -15,10 +15,13 @@
 #include "base/feature.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "relay/peerlist.h"
 #include "relay/relay.h"
 #include "wire/handshake.h"
 
 #define MAX_ARGS	4096U
+#define PEERS_STEP	64U	/* lines made at a time */
+#define NODEKEY_LEN	(sizeof("nodekey:") + KEY_HEX_LEN)
 
 struct request {
 	struct relay *relay;
@@ -52,6 +55,12 @@ static void refuse(struct request *rq, const char *fmt, ...)
 }
 
 /* --- status */
+
+static void nodekey(char ret[static NODEKEY_LEN], const struct key *k)
+{
+	memcpy(ret, "nodekey:", 8);
+	key_to_hex(ret + 8, k);
+}
 
 static json_t *features(void)
 {
@@ -106,11 +115,10 @@ static void status(struct request *rq)
 {
 	const struct relay *r = rq->relay;
 	const struct config *cfg = r->cfg;
-	char hex[KEY_HEX_LEN + 1], key[sizeof("nodekey:") + KEY_HEX_LEN];
+	char key[NODEKEY_LEN];
 	json_t *v;
 
-	key_to_hex(hex, &cfg->public_key);
-	snprintf(key, sizeof(key), "nodekey:%s", hex);
+	nodekey(key, &cfg->public_key);
 	v = json_pack("{sssisIsIsssssbsssbsososo}", "version", xderp_version, "pid", (int)getpid(),
 		"start_unix", (json_int_t)r->start_unix,
 		"uptime_seconds", (json_int_t)((clock_now_ns() - r->start_ns) / NS_PER_S), "hostname", cfg->hostname,
@@ -119,6 +127,57 @@ static void status(struct request *rq)
 	if (v && cfg->tls)
 		json_object_set_new(v, "certificate_not_after", json_integer(tls_ctx_not_after(r->tls)));
 	put(&rq->reply->out, v);
+}
+
+/* --- peers: a line each, made as the lines before leave */
+
+struct peers {
+	struct peer_row *rows;
+	size_t n, next;
+};
+
+static bool more_peers(struct textbuf *out, void *state)
+{
+	struct peers *p = state;
+	char key[NODEKEY_LEN];
+
+	for (size_t end = min_of(p->next + PEERS_STEP, p->n); p->next < end; p->next++) {
+		const struct peer_row *row = &p->rows[p->next];
+		const struct peer_facts *f = &row->facts;
+
+		nodekey(key, &row->key);
+		put(out, json_pack("{sssssisssIsbsbsbsbsbsIsIsIsIsIsI}", "key", key, "address", row->address,
+			"shard", (int)row->shard, "transport", transport_label(f->transport),
+			"connected_at", (json_int_t)f->connected_at, "home", f->home_since != 0, "mesh", row->mesh,
+			"prober", row->prober, "not_ideal", row->not_ideal, "watching", row->watching,
+			"packets_in", (json_int_t)f->frames_in, "bytes_in", (json_int_t)f->bytes_in,
+			"packets_out", (json_int_t)f->frames_out, "bytes_out", (json_int_t)f->bytes_out,
+			"dropped", (json_int_t)f->drops, "queued", (json_int_t)row->queued));
+	}
+	return out->len > 0;
+}
+
+static void free_peers(void *state)
+{
+	struct peers *p = state;
+
+	free(p->rows);
+	free(p);
+}
+
+static void peers(struct request *rq)
+{
+	struct peers *p = calloc(1, sizeof(*p));
+
+	if (!p || peerlist_take(rq->relay, &p->rows, &p->n)) {
+		free(p);
+		refuse(rq, "out of memory");
+		return;
+	}
+	put(&rq->reply->out, json_pack("{sI}", "peers", (json_int_t)p->n));
+	rq->reply->more = more_peers;
+	rq->reply->done = free_peers;
+	rq->reply->state = p;
 }
 
 /* --- drops */
@@ -319,6 +378,7 @@ static const struct {
 	unsigned int min_args, max_args;
 } commands[] = {
 	{ "status", status },
+	{ "peers", peers },
 	{ "drops", drops },
 	{ "drain", drain },
 	{ "reload", reload },

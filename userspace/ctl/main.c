@@ -28,6 +28,7 @@ struct command {
 	unsigned int min_args, max_args;
 	void (*show)(const json_t *answer);
 	bool waits;			/* for the end of the relay */
+	void (*line)(const json_t *row);	/* each line behind the answer; NULL: there are none */
 };
 
 static const struct flag flags[] = {
@@ -40,6 +41,8 @@ static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) 
 
 static const struct command commands[] = {
 	{ "status", "", "version, connections, shards, and what is on and off and why", 0, 0, show_status },
+	{ "peers", "", "logged-in connections: key, shard, transport, hours and minutes connected, flags (home, mesh, prober, not ideal, "
+	  "watching), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
 	{ "drops", "", "packets dropped, connections closed and logins refused, by reason", 0, 0, show_drops },
 	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
 	  0, MAX_ARGS, show_denied },
@@ -104,6 +107,12 @@ static json_t *make_request(const struct options *o)
 	return json_pack("{ssso}", "command", o->args[0], "args", args);
 }
 
+static void print_line(const json_t *v)
+{
+	json_dumpf(v, stdout, JSON_COMPACT);
+	printf("\n");
+}
+
 static int run(const struct options *o, const struct command *c)
 {
 	json_t *request = make_request(o), *answer;
@@ -119,7 +128,7 @@ static int run(const struct options *o, const struct command *c)
 	}
 	refused = json_string_value(json_object_get(answer, "error"));
 	if (o->json) {
-		json_dumpf(answer, stdout, JSON_INDENT(1));
+		json_dumpf(answer, stdout, c->line ? JSON_COMPACT : JSON_INDENT(1));
 		printf("\n");
 	} else if (refused) {
 		show_refusal(answer);
@@ -129,6 +138,13 @@ static int run(const struct options *o, const struct command *c)
 	json_decref(answer);
 	if (c->waits && !refused)
 		json_decref(link_next(link, err, sizeof(err)));
+	while (c->line && (answer = link_next(link, err, sizeof(err)))) {
+		if (o->json)
+			print_line(answer);
+		else
+			c->line(answer);
+		json_decref(answer);
+	}
 	fclose(link);
 	return refused ? EXIT_REFUSED : 0;
 }

@@ -19,6 +19,8 @@ void show_table(const json_t *rows, const struct show_column *cols, unsigned int
 void show_refusal(const json_t *answer);
 
 void show_status(const json_t *answer);
+void show_peers(const json_t *answer);
+void show_peer(const json_t *row);	/* each line behind it */
 void show_drops(const json_t *answer);
 void show_denied(const json_t *answer);
 void show_reload(const json_t *answer);
