@@ -432,3 +432,50 @@ func TestControlPeers(t *testing.T) {
 		}
 	}
 }
+
+func TestControlCheck(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{mode: tlsName, control: true, mesh: true, args: []string{"--debug-cidrs=0.0.0.0/0"}})
+	type checks struct {
+		Fails  int
+		Checks []struct{ Check, State, Found, Fix string }
+	}
+	examine := func(want int) map[string]string {
+		t.Helper()
+		out, _, code := s.ctlRun(t, "check", "--json")
+		var c checks
+		if err := json.Unmarshal([]byte(out), &c); err != nil {
+			t.Fatal(err)
+		}
+		if code != min(want, 1) || c.Fails != want || len(c.Checks) < 20 {
+			t.Errorf("exit %d, %d of %d fail, want %d: %s", code, c.Fails, len(c.Checks), want, out)
+		}
+		m := map[string]string{}
+		for _, x := range c.Checks {
+			m[x.Check] = x.State
+			if sick := x.State == "warn" || x.State == "fail"; sick != (x.Fix != "") || x.Found == "" {
+				t.Errorf("%+v", x)
+			}
+		}
+		return m
+	}
+	os.Chmod(filepath.Join(s.dir, testName+".key"), 0600)
+	m := examine(0)
+	for name, want := range map[string]string{"key_file": "ok", "mesh_key_file": "ok", "tls_key_file": "ok", "certificate_files": "ok",
+		"debug_access": "warn", "stun": "ok", "limits": "ok"} {
+		if m[name] != want {
+			t.Errorf("%s: %s, want %s", name, m[name], want)
+		}
+	}
+	os.Chmod(s.keyFile, 0644)
+	crt := filepath.Join(s.dir, testName+".crt")
+	writeFile(t, crt, "garbage")
+	m = examine(2)
+	if m["key_file"] != "fail" || m["certificate_files"] != "fail" {
+		t.Error(m)
+	}
+	out, _, code := s.ctlRun(t, "check")
+	if code != 1 || !strings.Contains(out, "-> chmod 600 the file of -c") || !strings.Contains(out, crt) {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}

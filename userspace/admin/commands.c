@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/doctor.h"
 #include "admin/flags.h"
 #include "admin/reload.h"
 #include "base/clock.h"
@@ -204,6 +205,16 @@ static void drops(struct request *rq)
 		"packets", packets, "connections", closed, "logins", logins));
 }
 
+/* --- check */
+
+static void check(struct request *rq)
+{
+	unsigned int fails;
+	json_t *checks = doctor_examine(rq->relay, &fails);
+
+	put(&rq->reply->out, json_pack("{siso}", "fails", (int)fails, "checks", checks));
+}
+
 /* --- drain */
 
 static void drain(struct request *rq)
@@ -380,6 +391,7 @@ static const struct {
 	{ "status", status },
 	{ "peers", peers },
 	{ "drops", drops },
+	{ "check", check },
 	{ "drain", drain },
 	{ "reload", reload },
 	{ "settings", settings },

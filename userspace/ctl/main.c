@@ -27,6 +27,7 @@ struct command {
 	const char *name, *args, *help;
 	unsigned int min_args, max_args;
 	void (*show)(const json_t *answer);
+	/* What follows is false and NULL for most. */
 	bool waits;			/* for the end of the relay */
 	void (*line)(const json_t *row);	/* each line behind the answer; NULL: there are none */
 };
@@ -43,6 +44,8 @@ static const struct command commands[] = {
 	{ "status", "", "version, connections, shards, and what is on and off and why", 0, 0, show_status },
 	{ "peers", "", "logged-in connections: key, shard, transport, hours and minutes connected, flags (home, mesh, prober, not ideal, "
 	  "watching), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
+	{ "check", "", "look for what will hurt: limits of the system, files, certificate, kernel; exit status 1 if something is broken", 0, 0,
+	  show_checks },
 	{ "drops", "", "packets dropped, connections closed and logins refused, by reason", 0, 0, show_drops },
 	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
 	  0, MAX_ARGS, show_denied },
@@ -117,6 +120,7 @@ static int run(const struct options *o, const struct command *c)
 {
 	json_t *request = make_request(o), *answer;
 	const char *refused;
+	json_int_t fails;
 	char err[512];
 	FILE *link = link_ask(o->socket, request, err, sizeof(err));
 
@@ -127,6 +131,7 @@ static int run(const struct options *o, const struct command *c)
 		return EXIT_NO_RELAY;
 	}
 	refused = json_string_value(json_object_get(answer, "error"));
+	fails = json_integer_value(json_object_get(answer, "fails"));
 	if (o->json) {
 		json_dumpf(answer, stdout, c->line ? JSON_COMPACT : JSON_INDENT(1));
 		printf("\n");
@@ -146,7 +151,7 @@ static int run(const struct options *o, const struct command *c)
 		json_decref(answer);
 	}
 	fclose(link);
-	return refused ? EXIT_REFUSED : 0;
+	return refused || fails ? EXIT_REFUSED : 0;
 }
 
 int main(int argc, char **argv)

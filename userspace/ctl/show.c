@@ -232,3 +232,15 @@ void show_peer(const json_t *row)
 	       string(row, "transport"), age, flags, number(row, "packets_in"), number(row, "packets_out"), number(row, "dropped"),
 	       number(row, "queued"), string(row, "address"));
 }
+
+void show_checks(const json_t *answer)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "checks"), i, row) {
+		printf("%-4s  %-17s  %s\n", string(row, "state"), string(row, "check"), string(row, "found"));
+		if (*string(row, "fix"))
+			printf("      %-17s  -> %s\n", "", string(row, "fix"));
+	}
+}

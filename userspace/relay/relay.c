@@ -58,6 +58,15 @@ static int load_tls(struct tls_ctx **ret, const struct config *cfg, char *err, s
 	return e;
 }
 
+int relay_check_certificate(const struct config *cfg, char *err, size_t errlen)
+{
+	struct tls_ctx *ctx = NULL;
+	int e = load_tls(&ctx, cfg, err, errlen);
+
+	tls_ctx_free(ctx);
+	return e;
+}
+
 /* --ktls and what is behind it. */
 static int choose_records(struct relay *r, char *err, size_t errlen)
 {

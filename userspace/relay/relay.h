@@ -71,6 +71,8 @@ void relay_log_ready(const struct relay *r);
  * already. All or nothing: a failure changes nothing and says why in err. The settings before must stay where they are
  * until the end. */
 int relay_reload(struct relay *r, const struct config *next, char *err, size_t errlen);
+/* Would the certificate that these settings name be taken? 0, or -errno and a sentence. */
+int relay_check_certificate(const struct config *cfg, char *err, size_t errlen);
 /* Any thread: stop accepting, flush, tell clients, close; shards end by themselves within the drain timeout. */
 void relay_drain(struct relay *r);
 

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "admin/doctor.h"
+
+#include <arpa/inet.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/timex.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cidr.h"
+#include "base/feature.h"
+#include "base/util.h"
+#include "relay/relay.h"
+
+#define DAY_S		86400
+#define BACKLOG		4096	/* what our listeners ask for */
+#define TCP_BUFFER	(4L << 20)	/* bytes: 250 Mbit/s over 130 ms */
+
+enum state { OK, WARN, FAIL, SKIP };
+
+struct patient {
+	struct relay *r;
+	const struct config *cfg;
+	struct shard_stats st;
+};
+
+struct finding {
+	enum state state;
+	char found[300];
+	const char *fix;
+};
+
+/* fix: NULL if there is nothing to do. */
+static void say(struct finding *f, enum state state, const char *fix, const char *found, ...)
+	__attribute__((format(printf, 4, 5)));
+static void say(struct finding *f, enum state state, const char *fix, const char *found, ...)
+{
+	va_list ap;
+
+	f->state = state;
+	f->fix = fix;
+	va_start(ap, found);
+	vsnprintf(f->found, sizeof(f->found), found, ap);
+	va_end(ap);
+}
+
+/* Number nr (from 0) in a file of the kernel's. */
+static bool read_number(const char *path, unsigned int nr, long *ret)
+{
+	FILE *f = fopen(path, "re");
+	bool found = f != NULL;
+
+	for (unsigned int i = 0; found && i <= nr; i++)
+		found = fscanf(f, "%ld", ret) == 1;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void at_least(struct finding *f, const char *path, unsigned int nr, long want, const char *fix)
+{
+	long v;
+
+	if (!read_number(path, nr, &v))
+		say(f, SKIP, NULL, "no %s here", path);
+	else
+		say(f, v < want ? WARN : OK, v < want ? fix : NULL, "%ld, wanted %ld", v, want);
+}
+
+/* --- what the process may use */
+
+static void descriptors(const struct patient *p, struct finding *f)
+{
+	struct rlimit rl = { 0 };
+	rlim_t want = p->cfg->max_conns + 256UL;
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	say(f, rl.rlim_cur < want ? WARN : OK, "raise LimitNOFILE (ulimit -n), or lower --max-connections",
+	    "%llu, --max-connections needs %llu", (unsigned long long)rl.rlim_cur, (unsigned long long)want);
+}
+
+static void memory(const struct patient *p, struct finding *f)
+{
+	uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t want = p->cfg->queue_memory * p->r->nshards;
+
+	say(f, want > have / 2 ? WARN : OK, "lower --queue-memory: full queues must not push the relay out of memory",
+	    "queues may take %llu of %llu MiB", (unsigned long long)want >> 20, (unsigned long long)have >> 20);
+}
+
+static void cores(const struct patient *p, struct finding *f)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+	say(f, p->r->nshards > (unsigned int)n ? WARN : OK, "lower --shards to the number of cores: more only take turns",
+	    "%u shards on %d usable cores", p->r->nshards, n);
+}
+
+static void governor(const struct patient *p, struct finding *f)
+{
+	FILE *in = fopen("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "re");
+	char name[32] = "";
+
+	(void)p;
+	if (in && fscanf(in, "%31s", name) == 1)
+		say(f, !strcmp(name, "powersave") ? WARN : OK, "cpupower frequency-set -g schedutil: packets wait for a slow clock",
+		    "%s", name);
+	else
+		say(f, SKIP, NULL, "the kernel does not set the frequency here");
+	if (in)
+		fclose(in);
+}
+
+/* --- the kernel's settings */
+
+static void somaxconn(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/core/somaxconn", 0, BACKLOG,
+		 "sysctl -w net.core.somaxconn=4096: a reconnect storm overflows a short queue");
+}
+
+static void syn_backlog(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/ipv4/tcp_max_syn_backlog", 0, 1024, "sysctl -w net.ipv4.tcp_max_syn_backlog=4096");
+}
+
+static void syncookies(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/ipv4/tcp_syncookies", 0, 1, "sysctl -w net.ipv4.tcp_syncookies=1: a SYN flood locks clients out");
+}
+
+static void tcp_rmem(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/ipv4/tcp_rmem", 2, TCP_BUFFER,
+		 "sysctl -w net.ipv4.tcp_rmem='4096 131072 6291456': small windows are slow over long distances");
+}
+
+static void tcp_wmem(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/ipv4/tcp_wmem", 2, TCP_BUFFER,
+		 "sysctl -w net.ipv4.tcp_wmem='4096 16384 4194304': small windows are slow over long distances");
+}
+
+static void udp_rmem(const struct patient *p, struct finding *f)
+{
+	(void)p;
+	at_least(f, "/proc/sys/net/core/rmem_default", 0, 212992, "sysctl -w net.core.rmem_default=212992: bursts of STUN are lost");
+}
+
+static void conntrack(const struct patient *p, struct finding *f)
+{
+	at_least(f, "/proc/sys/net/netfilter/nf_conntrack_max", 0, (long)p->cfg->max_conns * 2,
+		 "raise net.netfilter.nf_conntrack_max, or exempt the relay's ports from tracking (notrack)");
+}
+
+/* --- files */
+
+static void private_file(struct finding *f, const char *path, const char *fix)
+{
+	struct stat st;
+
+	if (!*path)
+		say(f, SKIP, NULL, "not used");
+	else if (stat(path, &st))
+		say(f, WARN, "put it back: the next start needs it", "%s is not there", path);
+	else if (st.st_mode & 077)
+		say(f, FAIL, fix, "%s has mode %o: others may read or change the key", path, st.st_mode & 0777);
+	else
+		say(f, OK, NULL, "%s", path);
+}
+
+static void key_file(const struct patient *p, struct finding *f)
+{
+	private_file(f, p->cfg->dev ? "" : p->cfg->key_path, "chmod 600 the file of -c");
+}
+
+static void mesh_key_file(const struct patient *p, struct finding *f)
+{
+	private_file(f, p->cfg->dev ? "" : p->cfg->mesh_psk_file, "chmod 600 the file of -mesh-psk-file");
+}
+
+static void tls_key_file(const struct patient *p, struct finding *f)
+{
+	char path[4200] = "";
+
+	if (p->cfg->tls)
+		snprintf(path, sizeof(path), "%s/%s.key", p->cfg->certdir, p->cfg->hostname);
+	private_file(f, path, "chmod 600 <hostname>.key in -certdir");
+}
+
+static void certificate_end(const struct patient *p, struct finding *f)
+{
+	int64_t left;
+
+	if (!p->r->tls) {
+		say(f, SKIP, NULL, "no TLS");
+		return;
+	}
+	left = tls_ctx_not_after(p->r->tls) - time(NULL);
+	say(f, left < 0 ? FAIL : left < 14 * DAY_S ? WARN : OK, "renew it, then xderpctl reload", "%lld days left",
+	    (long long)left / DAY_S);
+}
+
+static void certificate_files(const struct patient *p, struct finding *f)
+{
+	char err[300];
+
+	if (!p->cfg->tls)
+		say(f, SKIP, NULL, "no TLS");
+	else if (relay_check_certificate(p->cfg, err, sizeof(err)))
+		say(f, FAIL, "put it right: a reload is refused and a start fails until then", "%s", err);
+	else
+		say(f, OK, NULL, "key, name and dates of %s fit", p->cfg->hostname);
+}
+
+/* --- what the relay found out about this machine */
+
+static bool feature(const char *name, struct feature *ret)
+{
+	struct feature list[FEATURE_MAX];
+	unsigned int n = feature_list(list, FEATURE_MAX);
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (!strcmp(list[i].name, name)) {
+			*ret = list[i];
+			return true;
+		}
+	}
+	return false;
+}
+
+static void io_engine(const struct patient *p, struct finding *f)
+{
+	struct feature io = { 0 };
+
+	(void)p;
+	feature("io", &io);
+	say(f, strcmp(io.state, "io_uring") ? WARN : OK,
+	    "allow io_uring (sysctl kernel.io_uring_disabled=0, seccomp profile of the container): epoll costs more", "%s: %s",
+	    io.state, io.reason);
+}
+
+static void stun(const struct patient *p, struct finding *f)
+{
+	struct feature s = { 0 };
+
+	feature("stun", &s);
+	if (!p->cfg->stun)
+		say(f, SKIP, NULL, "%s", s.reason);
+	else if (strcmp(s.state, "on"))
+		say(f, FAIL, "free the port or choose another with -stun-port: clients can't measure this region", "%s", s.reason);
+	else if (!p->st.stun_success && p->st.logins >= 10)
+		say(f, WARN, "let UDP through to -stun-port: is there a firewall?", "no STUN request, but %llu logins",
+		    (unsigned long long)p->st.logins);
+	else
+		say(f, OK, NULL, "%llu requests answered", (unsigned long long)p->st.stun_success);
+}
+
+static void ktls_module(const struct patient *p, struct finding *f)
+{
+	struct stat st;
+
+	if (!p->cfg->tls)
+		say(f, SKIP, NULL, "no TLS");
+	else if (stat("/sys/module/tls", &st))
+		say(f, WARN, "modprobe tls (at boot: /etc/modules-load.d), or --ktls=off to do without", "the kernel's module tls is not loaded");
+	else
+		say(f, OK, NULL, "loaded");
+}
+
+static void bpffs(const struct patient *p, struct finding *f)
+{
+	struct statfs fs;
+
+	(void)p;
+	if (statfs("/sys/fs/bpf", &fs) || fs.f_type != BPF_FS_MAGIC)
+		say(f, WARN, "mount -t bpf bpf /sys/fs/bpf, or --bpf=off to do without", "no BPF file system at /sys/fs/bpf");
+	else
+		say(f, OK, NULL, "mounted");
+}
+
+static void memlock(const struct patient *p, struct finding *f)
+{
+	struct rlimit rl = { 0 };
+
+	(void)p;
+	getrlimit(RLIMIT_MEMLOCK, &rl);
+	say(f, rl.rlim_cur < 64 << 10 ? WARN : OK, "LimitMEMLOCK=infinity (ulimit -l): rings and maps can't be made",
+	    "%lld KiB", rl.rlim_cur == RLIM_INFINITY ? -1LL : (long long)(rl.rlim_cur >> 10));
+}
+
+static void clock_sane(const struct patient *p, struct finding *f)
+{
+	struct timex t = { 0 };
+	int r = adjtimex(&t);
+
+	(void)p;
+	say(f, r == -1 ? SKIP : r == TIME_ERROR || (t.status & STA_UNSYNC) ? WARN : OK,
+	    "run chrony or systemd-timesyncd: certificates are judged by this clock", r == TIME_ERROR ? "not synchronised" : "synchronised");
+}
+
+static void ipv6(const struct patient *p, struct finding *f)
+{
+	struct stat st;
+
+	(void)p;
+	if (stat("/proc/net/if_inet6", &st))
+		say(f, WARN, "give the machine an IPv6 address, or leave IPv6 out of the DERP map", "the kernel has no IPv6");
+	else
+		say(f, OK, NULL, "there");
+}
+
+/* --- settings and counters */
+
+static void debug_access(const struct patient *p, struct finding *f)
+{
+	static const char *const outside[] = { "::ffff:1.1.1.1", "2606:4700::1" };
+	uint8_t ip[16];
+	bool open = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(outside); i++) {
+		inet_pton(AF_INET6, outside[i], ip);
+		open |= cidr_list_holds(p->cfg->trusted_cidrs, ip);
+	}
+	say(f, open ? WARN : OK, "name only your own networks in --debug-cidrs", open ? "the whole internet may see debug pages" :
+	    "debug pages are for loopback, Tailscale addresses and --debug-cidrs");
+}
+
+static void limits_hit(const struct patient *p, struct finding *f)
+{
+	static const enum close_reason limits[] = { CLOSE_CONN_LIMIT, CLOSE_HANDSHAKE_LIMIT, CLOSE_KEY_LIMIT, CLOSE_NO_MEMORY };
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		n += p->st.closed[limits[i]];
+	say(f, n ? WARN : OK, "xderpctl drops says which; docs/drops.md, what to do", "%llu connections refused for a limit",
+	    (unsigned long long)n);
+}
+
+static void overload(const struct patient *p, struct finding *f)
+{
+	uint64_t n = 0;
+
+	for (unsigned int kind = 0; kind < KIND_NR; kind++)
+		n += p->st.packets_dropped[DROP_QUEUE_MEMORY][kind] + p->st.packets_dropped[DROP_CROSS_FULL][kind];
+	say(f, n ? WARN : OK, "more cores and --shards, or more --queue-memory", "%llu packets dropped because the relay was full",
+	    (unsigned long long)n);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(const struct patient *p, struct finding *f);
+} checks[] = {
+	{ "descriptors", descriptors }, { "memory", memory }, { "cores", cores }, { "governor", governor },
+	{ "somaxconn", somaxconn }, { "syn_backlog", syn_backlog }, { "syncookies", syncookies }, { "tcp_rmem", tcp_rmem },
+	{ "tcp_wmem", tcp_wmem }, { "udp_rmem", udp_rmem }, { "conntrack", conntrack }, { "key_file", key_file },
+	{ "mesh_key_file", mesh_key_file }, { "tls_key_file", tls_key_file }, { "certificate_end", certificate_end },
+	{ "certificate_files", certificate_files }, { "io", io_engine }, { "stun", stun }, { "ktls_module", ktls_module },
+	{ "bpffs", bpffs }, { "memlock", memlock }, { "clock", clock_sane }, { "ipv6", ipv6 }, { "debug_access", debug_access },
+	{ "limits", limits_hit }, { "overload", overload },
+};
+
+json_t *doctor_examine(struct relay *r, unsigned int *fails)
+{
+	static const char *const states[] = { [OK] = "ok", [WARN] = "warn", [FAIL] = "fail", [SKIP] = "skip" };
+	struct patient p = { .r = r, .cfg = r->cfg };
+	json_t *all = json_array();
+
+	relay_stats(r, &p.st);
+	*fails = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		struct finding f = { 0 };
+		bool sick;
+
+		checks[i].run(&p, &f);
+		sick = f.state == WARN || f.state == FAIL;
+		*fails += f.state == FAIL;
+		json_array_append_new(all, json_pack("{ssssssss}", "check", checks[i].name, "state", states[f.state],
+						     "found", f.found, "fix", sick && f.fix ? f.fix : ""));
+	}
+	return all;
+}
