@@ -155,10 +155,29 @@ help:
 	@echo 'make test    deps, then every test there is'
 	@echo 'make check   unit tests under ASan and UBSan'
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
+	@echo 'make install programs, manual pages, completion, systemd unit, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'
 	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
 	@echo 'make bench-stun  STUN by XDP against STUN by the socket (root)'
 	@echo 'make cost    instructions per packet, against bench/cost.tsv; ARGS=--full for all sizes; UPDATE=1 sets them'
+
+# --- into the system, or below DESTDIR for packages
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+MANDIR     := $(PREFIX)/share/man
+.PHONY: install
+install: all
+	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 \
+	  $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/xderp \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(Q)install -m 755 $(B)/xderpd $(DESTDIR)$(PREFIX)/sbin/
+	$(Q)install -m 755 $(B)/xderpctl $(DESTDIR)$(PREFIX)/bin/
+	$(Q)for p in man/*; do install -m 644 $$p $(DESTDIR)$(MANDIR)/man$${p##*.}/ || exit 1; done
+	$(Q)sed 's|@sbindir@|$(PREFIX)/sbin|g; s|@bindir@|$(PREFIX)/bin|g; s|@sysconfdir@|$(SYSCONFDIR)|g' dist/xderpd.service \
+	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/xderpd.service
+	$(Q)$(B)/xderpctl completion >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/xderpd
+	$(Q)ln -sf xderpd $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xderpctl
+	$(Q)install -m 644 dist/xderp.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/xderp/
 
 .PHONY: clean
 clean:

@@ -433,6 +433,30 @@ func TestControlPeers(t *testing.T) {
 	}
 }
 
+func TestCompletion(t *testing.T) {
+	needXderp(t, "control socket")
+	s := start(t, opts{control: true})
+	script := filepath.Join(s.dir, "completion")
+	writeFile(t, script, s.ctl(t, "completion"))
+	for _, c := range []struct{ words, want string }{
+		{"xderpd --queue", "--queue-memory"},
+		{"xderpd --io ''", "auto uring epoll"},
+		{"xderpd --io u", "uring"},
+		{"xderpd -log-level w", "warn"},
+		{"xderpd --acme", ""},
+		{"xderpd --hostname x", ""},
+		{"xderpctl dr", "drops drain"},
+		{"xderpctl --js", "--json"},
+		{"xderpctl status --so", "--socket"},
+	} {
+		f := "_" + strings.Fields(c.words)[0]
+		out, err := exec.Command("bash", "-c", ". "+script+"; COMP_WORDS=("+c.words+"); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); "+f+`; echo "${COMPREPLY[*]}"`).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != c.want {
+			t.Errorf("%s: %q, want %q (%v)", c.words, got, c.want, err)
+		}
+	}
+}
+
 func TestControlCheck(t *testing.T) {
 	needXderp(t, "control socket")
 	s := start(t, opts{mode: tlsName, control: true, mesh: true, args: []string{"--debug-cidrs=0.0.0.0/0"}})

@@ -9,6 +9,7 @@
 #include "admin/config.h"
 #include "admin/flags.h"
 #include "base/util.h"
+#include "ctl/completion.h"
 #include "ctl/link.h"
 #include "ctl/show.h"
 
@@ -26,8 +27,7 @@ struct options {
 struct command {
 	const char *name, *args, *help;
 	unsigned int min_args, max_args;
-	void (*show)(const json_t *answer);
-	/* What follows is false and NULL for most. */
+	void (*show)(const json_t *answer);	/* NULL: completion, which asks nobody */
 	bool waits;			/* for the end of the relay */
 	void (*line)(const json_t *row);	/* each line behind the answer; NULL: there are none */
 };
@@ -52,9 +52,21 @@ static const struct command commands[] = {
 	{ "allow", "NETWORK...", "take networks back that were denied", 1, MAX_ARGS, show_denied },
 	{ "settings", "", "the settings in use, in the form of a configuration file", 0, 0, show_settings },
 	{ "reload", "", "read settings and certificates again, as on SIGHUP; all or nothing", 0, 0, show_reload },
+	{ "completion", "", "print completion for bash, of xderpd too; asks no relay", 0, 0, NULL },
 	{ "drain", "", "stop accepting, let queued packets leave, tell clients, end; returns when the relay has ended", 0, 0,
 	  show_drain, true },
 };
+
+static void completion(void)
+{
+	const char *names[ARRAY_SIZE(commands)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i].name;
+	printf("# bash completion of xderpd and xderpctl, made by: xderpctl completion\n");
+	completion_bash(config_flags(), NULL, 0, stdout);
+	completion_bash(&options, names, ARRAY_SIZE(names), stdout);
+}
 
 static void help(void)
 {
@@ -174,5 +186,9 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	c = find(&o);
+	if (c && !c->show) {
+		completion();
+		return 0;
+	}
 	return c ? run(&o, c) : EXIT_USAGE;
 }
