@@ -219,6 +219,9 @@ func (s *server) waitReady() error {
 	if s.mode != plain && !s.hasArg("-http-port") {
 		want = append(want, s.httpAddr)
 	}
+	if s.socket != "" {
+		defer s.waitSocket()
+	}
 	for end := time.Now().Add(patience); len(want) > 0; {
 		select {
 		case <-s.exited:
@@ -238,6 +241,21 @@ func (s *server) waitReady() error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return s.readKey()
+}
+
+// waitSocket waits for the control socket, which comes after the listeners.
+func (s *server) waitSocket() {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-s.exited:
+			return
+		default:
+		}
+		if c, err := net.Dial("unix", s.socket); err == nil {
+			c.Close()
+			return
+		}
+	}
 }
 
 func (s *server) hasArg(name string) bool {
