@@ -56,6 +56,7 @@ static const struct flag table[] = {
 	{ "tcp-keepalive-time", FLAG_DURATION, AT(keepalive_ns), "10m", "idle time before TCP keepalive probes; 0 switches them off", 0, 86400 },
 	{ "tcp-user-timeout", FLAG_DURATION, AT(user_timeout_ns), "15s", "time unacknowledged data may wait before the connection is dropped", 0, 86400, .fixed = true },
 	{ "tcp-write-timeout", FLAG_DURATION, AT(write_timeout_ns), "2s", "time a client may take no bytes before it is closed; 0: for ever; mesh clients have 30s", 0, 86400 },
+	{ "rate-config", FLAG_STRING, AT(rate_config), "", "JSON file with the rate a client may send at: PerClientRateLimitBytesPerSec, PerClientRateBurstBytes" },
 	{ "dev", FLAG_BOOL, AT(dev), "false", "development: plain HTTP on :3340, a fresh key, mesh key from TAILSCALE_DERPER_MESH_KEY", .fixed = true },
 
 	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64, .fixed = true,
@@ -90,9 +91,8 @@ static const struct flag table[] = {
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
-	{ "rate-config", FLAG_REFUSED, 0, "", "receive rate limits are not built yet", .choices = only_empty,
+	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty,
 	  .group = "derper's flags that are refused unless they have derper's default:" },
-	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
 	{ "acme-eab-kid", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
 	{ "acme-eab-key", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
@@ -181,7 +181,7 @@ static void set_defaults(struct config *cfg)
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
 		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "",
-		.config_file = "",
+		.config_file = "", .rate_config = "",
 	};
 	cfg->certdir = default_certdir(cfg);
 	cfg->mesh_psk_file = default_mesh_file(cfg);
@@ -252,6 +252,16 @@ static int check_networks(const char *name, const char *list, FILE *err)
 	return -EINVAL;
 }
 
+static int load_rate(struct config *cfg, FILE *err)
+{
+	char why[512];
+
+	if (!*cfg->rate_config || !rateconfig_load(&cfg->rate, cfg->rate_config, why, sizeof(why)))
+		return 0;
+	fprintf(err, "xderpd: %s\n", why);
+	return -EINVAL;
+}
+
 /* Where no key file is named, root has a default. */
 static int find_key_path(struct config *cfg, FILE *err)
 {
@@ -284,6 +294,7 @@ static int check(struct config *cfg, FILE *err)
 	bad |= check_home(cfg->home, err);
 	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs, err);
 	bad |= check_networks("-deny", cfg->deny, err);
+	bad |= load_rate(cfg, err);
 	return bad ? -EINVAL : 0;
 }
 
@@ -360,6 +371,11 @@ static void take_keys(struct config *to, const struct config *from)
 	to->mesh_key = from->mesh_key;
 }
 
+static void note_changed(struct textbuf *changed, const char *name)
+{
+	textbuf_printf(changed, "%s%s", changed->len ? "," : "", name);
+}
+
 int config_reparse(struct config *ret, const struct config *running, struct textbuf *changed, FILE *err)
 {
 	struct config cfg;
@@ -372,7 +388,7 @@ int config_reparse(struct config *ret, const struct config *running, struct text
 
 		if (flags_equal(f, running, &cfg))
 			continue;
-		textbuf_printf(changed, "%s%s", changed->len ? "," : "", f->name);
+		note_changed(changed, f->name);
 		if (f->fixed) {
 			fprintf(err, "xderpd: %s can't change while the relay runs: restart it, or take the change back\n", f->name);
 			bad = -EINVAL;
@@ -382,6 +398,9 @@ int config_reparse(struct config *ret, const struct config *running, struct text
 		config_done(&cfg);
 		return bad;
 	}
+	/* The same file with something else in it. */
+	if (!strcmp(cfg.rate_config, running->rate_config) && memcmp(&cfg.rate, &running->rate, sizeof(cfg.rate)))
+		note_changed(changed, "rate-config");
 	take_keys(&cfg, running);
 	*ret = cfg;
 	return 0;

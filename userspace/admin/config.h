@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "admin/rateconfig.h"
 #include "base/key.h"
 #include "base/log.h"
 #include "base/textbuf.h"
@@ -68,6 +69,8 @@ struct config {
 	unsigned int max_conns_per_key;	/* --max-connections-per-key */
 	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
 	uint64_t drain_timeout_ns;	/* --drain-timeout */
+	const char *rate_config;	/* -rate-config: file, "" if none */
+	struct rate rate;		/* resolved from it */
 	uint64_t notsent_lowat;		/* --notsent-lowat; 0: system default */
 	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
 	enum kern_mode bpf;		/* --bpf=auto|on|off */

@@ -221,6 +221,15 @@ static void process(struct textbuf *b, const struct snapshot *s)
 	textbuf_printf(b, "version{version=\"%s\",binary=\"xderpd\"} 1\n", xderp_version);
 }
 
+static void rate_limit(struct textbuf *b, const struct snapshot *s)
+{
+	if (!s->cfg->rate.bytes_per_s)
+		return;
+	value(b, "derp_rate_limit_per_client_bytes_per_second", "untyped", s->cfg->rate.bytes_per_s);
+	value(b, "derp_rate_limit_per_client_burst_bytes", "untyped", s->cfg->rate.burst);
+	value(b, "derp_rate_limit_per_client_waited", "counter", s->st.rate_waits);
+}
+
 static void varz(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -237,6 +246,7 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	stun(b, st);
 	tls(b, s);
 	value(b, "bootstrap_dns_requests", "counter", st->bootstrap_dns_requests);
+	rate_limit(b, s);
 	process(b, s);
 }
 

@@ -12,6 +12,7 @@
 #include "relay/meshlink.h"
 #include "relay/probe.h"
 #include "relay/publish.h"
+#include "relay/rate.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
@@ -46,6 +47,8 @@ static void arm_recv(struct conn *c)
 {
 	size_t max = transport_recv_max(&c->transport);
 
+	if (!max)
+		max = rate_recv_max(c);
 	c->receiving = true;
 	c->inflight++;
 	if (max)
@@ -57,7 +60,7 @@ static void arm_recv(struct conn *c)
 void conn_rearm(struct conn *c)
 {
 	list_remove(&c->starved);
-	if (c->state != CONN_DEAD && c->state != CONN_EXPECT_VERDICT && !c->receiving && !c->eof)
+	if (c->state != CONN_DEAD && c->state != CONN_EXPECT_VERDICT && !c->receiving && !c->eof && !c->held)
 		arm_recv(c);
 }
 
@@ -65,6 +68,15 @@ void conn_pause(struct conn *c)
 {
 	if (c->receiving)
 		io_recv_stop(c->shard->io, c->fd, tag(c));
+}
+
+void conn_hold(struct conn *c, bool hold)
+{
+	c->held = hold;
+	if (hold)
+		conn_pause(c);
+	else
+		conn_rearm(c);
 }
 
 static bool is_unauth(enum conn_state s)
@@ -477,8 +489,10 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 		count_ktls(c);
 	if (outbuf_len(&c->out))
 		conn_mark_dirty(c);
-	if (c->peer)
+	if (c->peer) {
 		publish_note(c);
+		rate_hold(c);
+	}
 	if (r)
 		input_ended(c, r);
 }
@@ -767,6 +781,7 @@ void conn_close(struct conn *c, enum close_reason why)
 		login_forget(c);
 	enter(c, CONN_DEAD, 0);
 	timer_disarm(&s->wheel, &c->write_timer);
+	rate_release(c);
 	list_remove(&c->dirty);
 	list_remove(&c->starved);
 	conn_unstash(c);

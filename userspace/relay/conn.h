@@ -57,6 +57,9 @@ struct peer {
 	uint32_t ctl_bytes;		/* in q[PKT_CTL] */
 
 	struct gone_receiver gone;
+	struct bucket rate;		/* rate.h, as are the next two */
+	uint64_t hold_ns;		/* this long nothing is to be read; not acted upon yet */
+	struct timer hold;		/* while conn->held */
 	struct bucket not_here;		/* PeerGone(not here): burst 3, 1 per second */
 
 	struct list watcher;		/* on the shard's list if it watches */
@@ -74,6 +77,7 @@ struct conn {
 	bool main_port;			/* false: the plain port beside TLS */
 	bool receiving, sending, blocked;
 	bool not_ideal;			/* Ideal-Node was in the request */
+	bool held;			/* not read at present: the client sends too much */
 	bool eof;			/* the other side will send nothing more */
 	bool shut;			/* our FIN is out */
 	uint8_t finish_reason;		/* CONN_CLOSING: counted when it is over */
@@ -149,6 +153,8 @@ void conn_flush(struct conn *c);
 
 /* Receive again after the pool was empty. */
 void conn_rearm(struct conn *c);
+/* Stop and resume reading. */
+void conn_hold(struct conn *c, bool hold);
 
 /* Plaintext that was held back, as if it came now. */
 void conn_replay(struct conn *c, uint8_t *p, size_t n);

@@ -8,6 +8,7 @@
 #include "relay/mesh.h"
 #include "relay/meshlink.h"
 #include "relay/publish.h"
+#include "relay/rate.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
 
@@ -141,6 +142,7 @@ static bool check_head(struct conn *c, struct frame_head *h, const uint8_t *hdr)
 	/* On the head, before the body is there, as derper does. */
 	if (!c->link)
 		directory_note_activity(c->shard->relay->directory, c->peer->node, conn_id(c));
+	rate_charge(c, h->len);
 	if (!h->known)
 		skip_unknown(c, h);
 	return h->known;

@@ -124,6 +124,7 @@ enum admission_outcome {
 	X(home_moves_out,	"clients that left it as home later than 5 s after login")	\
 	X(dup_client_conns,	"connections that found their key already connected")	\
 	X(write_timeouts,	"clients closed because they took no frame in time")	\
+	X(rate_waits,		"times a client was not read for a while because of -rate-config")	\
 	X(zero_key_logins,	"logins with the all-zero key, refused")		\
 	X(sends,		"gathered sends")					\
 	X(sends_short,		"gathered sends the socket did not take whole")		\

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "relay/rate.h"
+
+#include "relay/shard.h"
+
+/* One that is not logged in yet may become a limited peer in mid-receive. */
+static bool is_limited(const struct conn *c)
+{
+	return c->shard->cfg->rate.bytes_per_s && !(c->peer && c->peer->mesh);
+}
+
+size_t rate_recv_max(const struct conn *c)
+{
+	return is_limited(c) ? RBUF_SIZE : 0;
+}
+
+void rate_charge(struct conn *c, uint32_t len)
+{
+	const struct rate *r = &c->shard->cfg->rate;
+
+	if (!is_limited(c))
+		return;
+	/* What is in our buffer already is taken on credit. */
+	c->peer->hold_ns = bucket_charge(&c->peer->rate, (double)r->bytes_per_s, (double)r->burst,
+					 min_of(len, (uint32_t)RATE_MIN_BURST), c->shard->now_ns);
+}
+
+static void on_release(struct timer *t, void *ctx)
+{
+	struct peer *p = container_of(t, struct peer, hold);
+
+	(void)ctx;
+	conn_hold(p->conn, false);
+}
+
+void rate_hold(struct conn *c)
+{
+	struct peer *p = c->peer;
+
+	if (!p->hold_ns)
+		return;
+	if (!c->held) {
+		STAT_INC(&c->shard->stats, rate_waits);
+		timer_init(&p->hold, on_release);
+		conn_hold(c, true);
+	}
+	timer_arm(&c->shard->wheel, &p->hold, c->shard->now_ns + p->hold_ns);
+	p->hold_ns = 0;
+}
+
+void rate_release(struct conn *c)
+{
+	if (c->held)
+		timer_disarm(&c->shard->wheel, &c->peer->hold);
+}
