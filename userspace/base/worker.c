@@ -7,13 +7,23 @@
 /* Name services load modules with large frames; untouched pages cost nothing. */
 #define STACK_SIZE	(1024UL * 1024)
 
+struct worker {
+	struct workers *w;
+	pthread_t thread;
+	bool busy;			/* runs a job */
+	bool waited_for;		/* workers_stop's own */
+};
+
 struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct job *head, **tail;	/* queued */
-	unsigned int queued, idle, threads;
+	unsigned int queued, idle;
+	unsigned int threads;		/* started */
+	unsigned int holders;		/* who still uses this struct: threads, and the owner */
 	unsigned int max_threads, max_queued;
 	bool stopped;
+	struct worker worker[];		/* max_threads */
 };
 
 void inbox_init(struct inbox *in, void (*wake)(void *ctx), void *ctx)
@@ -71,21 +81,28 @@ void inbox_take(struct inbox *in, void *owner)
 
 int workers_new(struct workers **ret, unsigned int max_threads, unsigned int max_queued)
 {
-	struct workers *w = calloc(1, sizeof(*w));
+	struct workers *w = calloc(1, sizeof(*w) + max_threads * sizeof(w->worker[0]));
 
 	if (!w)
 		return -ENOMEM;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->work, NULL);
 	w->tail = &w->head;
+	w->holders = 1;
 	w->max_threads = max_threads;
 	w->max_queued = max_queued;
 	*ret = w;
 	return 0;
 }
 
-static void destroy(struct workers *w)
+/* With the lock, which it gives up. */
+static void let_go(struct workers *w)
 {
+	bool last = --w->holders == 0;
+
+	pthread_mutex_unlock(&w->lock);
+	if (!last)
+		return;
 	pthread_cond_destroy(&w->work);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
@@ -113,41 +130,41 @@ static struct job *next_job(struct workers *w)
 
 static void *worker(void *arg)
 {
-	struct workers *w = arg;
+	struct worker *self = arg;
+	struct workers *w = self->w;
 	struct job *j;
-	bool last;
 
 	pthread_mutex_lock(&w->lock);
 	while ((j = next_job(w))) {
+		self->busy = true;
 		pthread_mutex_unlock(&w->lock);
 		j->run(j);
 		pthread_mutex_lock(&w->lock);
+		self->busy = false;
 		/* With the lock held: after workers_stop the inbox may be gone. */
 		if (w->stopped)
 			j->free(j);
 		else
 			post(j->to, j);
 	}
-	last = --w->threads == 0;
-	pthread_mutex_unlock(&w->lock);
-	if (last)
-		destroy(w);
+	let_go(w);
 	return NULL;
 }
 
 /* With the lock. */
 static bool add_thread(struct workers *w)
 {
+	struct worker *self = &w->worker[w->threads];
 	pthread_attr_t attr;
-	pthread_t t;
 	bool ok;
 
+	self->w = w;
 	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	ok = !pthread_create(&t, &attr, worker, w);
+	ok = !pthread_create(&self->thread, &attr, worker, self);
 	pthread_attr_destroy(&attr);
 	w->threads += ok;
+	w->holders += ok;
 	return ok;
 }
 
@@ -170,10 +187,11 @@ bool workers_submit(struct workers *w, struct job *j)
 	return ok;
 }
 
+/* Threads that run a job end with it, nobody knows when; the others are waited for, so that what libraries keep per thread is
+ * gone when the process ends. */
 void workers_stop(struct workers *w)
 {
 	struct job *queued;
-	bool none;
 
 	if (!w)
 		return;
@@ -182,10 +200,17 @@ void workers_stop(struct workers *w)
 	queued = w->head;
 	w->head = NULL;
 	w->tail = &w->head;
-	none = !w->threads;
 	pthread_cond_broadcast(&w->work);
+	for (unsigned int i = 0; i < w->threads; i++)
+		if (w->worker[i].busy)
+			pthread_detach(w->worker[i].thread);
+		else
+			w->worker[i].waited_for = true;
 	pthread_mutex_unlock(&w->lock);
 	free_all(queued);
-	if (none)
-		destroy(w);
+	for (unsigned int i = 0; i < w->threads; i++)
+		if (w->worker[i].waited_for)
+			pthread_join(w->worker[i].thread, NULL);
+	pthread_mutex_lock(&w->lock);
+	let_go(w);
 }

@@ -37,8 +37,7 @@ struct workers;
 int workers_new(struct workers **ret, unsigned int max_threads, unsigned int max_queued);
 /* Any thread. False: the queue is full, or no thread could be started; the job stays the caller's. */
 bool workers_submit(struct workers *w, struct job *j);
-/* Takes NULL. No job is posted after it returns. It does not wait for jobs that run: their threads end with them, and the last one
- * frees w. */
+/* Takes NULL. No job is posted after it returns. It does not wait for jobs that run: their threads end with them. */
 void workers_stop(struct workers *w);
 
 #endif

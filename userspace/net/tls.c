@@ -343,6 +343,20 @@ fail:
 	return e;
 }
 
+/* OpenSSL works extensions out when a certificate is first used; the roots are shared by threads, so do it now. */
+static void warm_roots(SSL_CTX *s)
+{
+	STACK_OF(X509_OBJECT) *roots = X509_STORE_get0_objects(SSL_CTX_get_cert_store(s));
+	X509 *x;
+
+	for (int i = 0; i < sk_X509_OBJECT_num(roots); i++) {
+		x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(roots, i));
+		if (x)
+			X509_check_purpose(x, -1, 0);
+	}
+	ERR_clear_error();
+}
+
 static bool client_settings(SSL_CTX *s)
 {
 	SSL_CTX_set_options(s, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
@@ -368,6 +382,7 @@ int tls_ctx_new_client(struct tls_ctx **ret, char *err, size_t errlen)
 		tls_ctx_free(c);
 		return -ENOMEM;
 	}
+	warm_roots(c->ssl);
 	*ret = c;
 	return 0;
 }
