@@ -154,6 +154,13 @@ func exchange(t testing.TB, a, b *raw, n uint64) {
 
 func exchangeSizes(t testing.TB, a, b *raw, n uint64, sizes func(stream, seq uint64) int) {
 	t.Helper()
+	if err := converse(a, b, n, sizes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// converse is exchange for use beside the test's own goroutine.
+func converse(a, b *raw, n uint64, sizes func(stream, seq uint64) int) error {
 	errs := make(chan error, 4)
 	for _, s := range []*side{newSide(a, b.pub, 1, 2, n, sizes), newSide(b, a.pub, 2, 1, n, sizes)} {
 		for _, f := range []func() error{s.write, s.read} {
@@ -164,9 +171,10 @@ func exchangeSizes(t testing.TB, a, b *raw, n uint64, sizes func(stream, seq uin
 		if err := <-errs; err != nil {
 			a.c.Close()
 			b.c.Close()
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 func TestExchange(t *testing.T) {

@@ -168,7 +168,7 @@ func (c *cutter) Write(b []byte) (int, error) {
 	return n + m, err
 }
 
-// A thousand clients come and go in order; nothing of them stays, neither here nor in the kernel.
+// A thousand clients (-short: 300) come and go in order; nothing of them stays, neither here nor in the kernel.
 func TestKTLSLeaksNothing(t *testing.T) {
 	needKTLS(t)
 	s := start(t, opts{mode: tlsName})
@@ -188,17 +188,21 @@ func TestKTLSLeaksNothing(t *testing.T) {
 	round(100) // pools and tables have grown
 	fds, kernel := s.descriptors(t), tlsStat(t)
 	rss, _ := s.memory(t)
-	round(1000)
+	n := 1000
+	if testing.Short() {
+		n = 300
+	}
+	round(n)
 	m := s.metrics(t)
 	rssAfter, _ := s.memory(t)
-	t.Logf("1000 connections: %+d KiB resident, %+d descriptors", rssAfter-rss, s.descriptors(t)-fds)
+	t.Logf("%d connections: %+d KiB resident, %+d descriptors", n, rssAfter-rss, s.descriptors(t)-fds)
 	if got := s.descriptors(t); got > fds+2 { // scrapes keep a connection for a while
 		t.Errorf("%d descriptors, were %d", got, fds)
 	}
-	if rssAfter > rss+1024 {
+	if rssAfter > rss+1024+2048 { // a huge page may come in whole
 		t.Errorf("resident memory grew by %d KiB", rssAfter-rss)
 	}
-	if m.value("xderp_ktls_installs_total") < 1100 || m.value("xderp_ktls_active") > 5 {
+	if m.value("xderp_ktls_installs_total") < float64(100+n) || m.value("xderp_ktls_active") > 5 {
 		t.Errorf("%v installs, %v active", m.value("xderp_ktls_installs_total"), m.value("xderp_ktls_active"))
 	}
 	until(t, "the kernel to forget them", func() bool {

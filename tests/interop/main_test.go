@@ -13,6 +13,7 @@
 //	XDERP_PACKETS    packets per direction in the exchange tests (3000)
 //	XDERP_IDLE       idle clients held at once (500)
 //	XDERP_DERPPROBE  path of derpprobe v1.96.4; its test is skipped without
+//	XDERP_NETEM      loopback may be disturbed with netem, nobody else needs it
 //	XDERP_KEEP       keep the servers' files and print where they are
 //
 // -short leaves out what waits for the relay's own long timers (10 to 65 s). Servers run on
@@ -91,9 +92,14 @@ func raiseFileLimit() {
 // until polls cond until it is true or patience ends.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(10 * time.Millisecond) {
+	untilWithin(t, patience, what, cond)
+}
+
+func untilWithin(t testing.TB, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited %v for: %s", patience, what)
+			t.Fatalf("waited %v for: %s", limit, what)
 		}
 	}
 }
