@@ -102,9 +102,11 @@ UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 ifeq ($(HAVE_BPF),)
 UNIT    := $(filter-out test_xdp,$(UNIT))
 endif
-.PHONY: check unit
+ASAN    := B=build/asan SAN=address,undefined OPT='-O1 -g'
+.PHONY: check unit units
 check:
-	$(Q)$(MAKE) --no-print-directory B=build/asan SAN=address,undefined OPT='-O1 -g' unit
+	$(Q)$(MAKE) --no-print-directory $(ASAN) unit
+units: $(UNIT:%=$(B)/unit/%)
 unit: $(UNIT:%=$(B)/unit/%)
 	$(Q)for t in $^; do echo "== $${t##*/}"; $$t || exit 1; done
 
@@ -112,6 +114,16 @@ $(B)/unit/%: tests/unit/%.c $(LIB) $(wildcard tests/lib/*.h)
 	$(SAY) TEST $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+
+# --- what tools/vm runs: its guest has neither the compilers nor the time to build anything
+.PHONY: vm-tests check-vm
+vm-tests: $(B)/xderpd $(B)/xderpctl $(B)/interop.test
+	$(Q)$(MAKE) --no-print-directory $(ASAN) units
+$(B)/interop.test: FORCE
+	$(SAY) GO $@
+	$(Q)tools/go test -C tests/interop -c -o $(abspath $@) .
+check-vm:
+	@tests/run deps build-vm 'vm*'
 
 # --- fuzzing: clang's libFuzzer over each codec; FUZZ_SECONDS each
 FUZZ_SECONDS ?= 5
@@ -154,6 +166,7 @@ help:
 	@echo 'make run     deps, build, run a relay with a self-signed certificate on port 3443'
 	@echo 'make test    deps, then every test there is'
 	@echo 'make check   unit tests under ASan and UBSan'
+	@echo 'make check-vm  what needs a stock kernel or a bad network, in a virtual machine'
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
 	@echo 'make install programs, manual pages, completion, systemd unit, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'
