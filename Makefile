@@ -6,7 +6,7 @@ CC      := gcc
 endif
 CLANG   ?= clang
 SAN     ?=
-PKGS    := libcrypto libssl libsodium jansson
+PKGS    := libcrypto libssl libsodium jansson libseccomp
 Q       := $(if $(V),,@)
 SAY     := $(if $(V),@:,@printf '  %-7s %s\n')
 

@@ -13,9 +13,11 @@
 #include "admin/config.h"
 #include "admin/filelimit.h"
 #include "admin/pages.h"
+#include "admin/privdrop.h"
 #include "admin/reload.h"
 #include "base/feature.h"
 #include "base/log.h"
+#include "base/opener.h"
 #include "kern/kern.h"
 #include "kern/xdp.h"
 #include "net/keyscope.h"
@@ -122,6 +124,46 @@ static void open_xdp(struct kern *kern, struct relay *relay)
 	xdp_deny(relay->xdp, relay->deny.set);
 }
 
+/* Who we shall be, and, forked while there are no secrets in memory, who opens what we may not read then. */
+static int find_account(struct account *ret, struct config *cfg, char *err, size_t errlen)
+{
+	int e = account_find(ret, cfg->user, err, errlen);
+
+	if (e || !ret->change)
+		return e;
+	e = relay_opener(&cfg->opener, cfg, ret->uid, ret->gid);
+	if (e && !*cfg->user)
+		return 0;	/* then we can't become that user either */
+	if (e)
+		snprintf(err, errlen, "can't start the process that opens certificates on reload: %s; --user=root does without",
+			 strerror(-e));
+	return e;
+}
+
+static int drop_privileges(const struct config *cfg, const struct account *a, struct kern *kern, struct control *control,
+			   char *err, size_t errlen)
+{
+	char why[200];
+
+	if (a->change) {
+		kern_give(kern, a->uid, a->gid);
+		if (control)
+			control_give(control, cfg->control_socket ? NULL : CONFIG_CONTROL_DIR, a->uid, a->gid);
+	}
+	/* A container may have no other user. */
+	if (!privdrop(a, err, errlen))
+		feature_set("user", a->name, "%s", a->uid ? "no capability, no new privileges" : "root keeps its capabilities");
+	else if (*cfg->user)
+		return -1;
+	else
+		feature_set("user", "root", "%s", err);
+	if (!cfg->seccomp && !seccomp_on(why, sizeof(why)))
+		feature_set("seccomp", "on", "%s", "the system calls of a running relay");
+	else
+		feature_set("seccomp", "off", "%s", cfg->seccomp ? "--seccomp=off" : why);
+	return 0;
+}
+
 static int fail(const char *err)
 {
 	log_event(LOG_LEVEL_ERROR, "start_failed", "error=%s", err);
@@ -133,6 +175,7 @@ int main(int argc, char **argv)
 	struct config *cfg = calloc(1, sizeof(*cfg));
 	struct control *control = NULL;
 	struct relay *relay = NULL;
+	struct account account;
 	struct kern *kern;
 	char err[512];
 	int r, sigfd;
@@ -151,6 +194,8 @@ int main(int argc, char **argv)
 	sigfd = block_signals();
 	if (sigfd < 0)
 		return fail("no signalfd");
+	if (find_account(&account, cfg, err, sizeof(err)))
+		return fail(err);
 	if (config_load_keys(cfg, err, sizeof(err)))
 		return fail(err);
 	filelimit_raise(cfg->max_conns);
@@ -163,6 +208,8 @@ int main(int argc, char **argv)
 	relay->page = pages_render;
 	open_xdp(kern, relay);
 	if (open_control(&control, cfg, relay, err, sizeof(err)))
+		return fail(err);
+	if (drop_privileges(cfg, &account, kern, control, err, sizeof(err)))
 		return fail(err);
 	if (relay_start(relay, err, sizeof(err)))
 		return fail(err);
@@ -177,6 +224,7 @@ int main(int argc, char **argv)
 	relay_free(relay);
 	kern_close(kern);
 	control_close(control);
+	opener_stop(cfg->opener);
 	config_free(cfg);
 	close(sigfd);
 	return 0;

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -266,6 +267,9 @@ func fakeTailscaled(t testing.TB, answer func(w http.ResponseWriter, addr string
 	if err != nil {
 		t.Fatal(err)
 	}
+	// As tailscaled's is: everybody may connect.
+	os.Chmod(path, 0666)
+	os.Chmod(filepath.Dir(filepath.Dir(path)), 0755)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != "GET" || r.URL.Path != "/localapi/v0/whois" || r.Host != "local-tailscaled.sock" || r.Header.Get("Tailscale-Cap") == "" ||
 			!strings.HasPrefix(r.URL.RawQuery, "addr=nodekey%3A") {

@@ -44,7 +44,7 @@ static int load(struct conffile **f, struct settings *s, const char *text, size_
 	err = open_memstream(said, &len);
 	*s = (struct settings){ .s = "default", .hostname = "default" };
 	*f = NULL;
-	r = conffile_load(f, &table, s, path, err);
+	r = conffile_load(f, &table, s, NULL, path, err);
 	fclose(err);
 	return r;
 }
@@ -178,11 +178,11 @@ static void no_file(void **state)
 	snprintf(fifo, sizeof(fifo), "%s.pipe", path);
 	assert_int_equal(0, mkfifo(fifo, 0600));
 	err = open_memstream(&said, &n);
-	assert_int_equal(-ENOTSUP, conffile_load(&f, &table, &s, fifo, err));
+	assert_int_equal(-ENOTSUP, conffile_load(&f, &table, &s, NULL, fifo, err));
 	conffile_free(f);
-	assert_int_equal(-ENOTSUP, conffile_load(&f, &table, &s, "/", err));
+	assert_int_equal(-ENOTSUP, conffile_load(&f, &table, &s, NULL, "/", err));
 	conffile_free(f);
-	assert_int_equal(-ENOENT, conffile_load(&f, &table, &s, "/nonexistent", err));
+	assert_int_equal(-ENOENT, conffile_load(&f, &table, &s, NULL, "/nonexistent", err));
 	conffile_free(f);
 	fclose(err);
 	assert_non_null(strstr(said, "prog: /nonexistent: can't read the configuration: No such file"));

@@ -49,7 +49,7 @@ static void run_case(void **state)
 	int r;
 
 	assert_int_equal(0, write_file(c->text, strlen(c->text)));
-	r = keylist_read(&l, path, err, sizeof(err));
+	r = keylist_read(&l, NULL, path, err, sizeof(err));
 	if (c->keys < 0) {
 		assert_int_equal(-EINVAL, r);
 		assert_null(l);
@@ -82,7 +82,7 @@ static void test_many(void **state)
 		n += (size_t)sprintf(text + n, "nodekey:%s\n", hex);
 	}
 	assert_int_equal(0, write_file(text, n));
-	assert_int_equal(0, keylist_read(&l, path, err, sizeof(err)));
+	assert_int_equal(0, keylist_read(&l, NULL, path, err, sizeof(err)));
 	memset(&k, 0, sizeof(k));
 	for (unsigned int i = 0; i < N; i++) {
 		k.b[i % 32] = (uint8_t)(k.b[i % 32] * 5 + i);
@@ -97,9 +97,9 @@ static void test_no_file(void **state)
 	char err[300];
 
 	(void)state;
-	assert_int_equal(-ENOENT, keylist_read(&l, "/nowhere/keys", err, sizeof(err)));
+	assert_int_equal(-ENOENT, keylist_read(&l, NULL, "/nowhere/keys", err, sizeof(err)));
 	assert_string_equal("can't read /nowhere/keys (--allow-keys): No such file or directory", err);
-	assert_int_equal(-EIO, -abs(keylist_read(&l, "/tmp", err, sizeof(err))));
+	assert_int_equal(-EIO, -abs(keylist_read(&l, NULL, "/tmp", err, sizeof(err))));
 	keylist_free(NULL);
 }
 

@@ -38,7 +38,7 @@ static void load(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(strlen(c->text), write(fd, c->text, strlen(c->text)));
 	close(fd);
-	e = rateconfig_load(&r, name, err, sizeof(err));
+	e = rateconfig_load(&r, NULL, name, err, sizeof(err));
 	unlink(name);
 	if (c->says) {
 		assert_true(e < 0);

@@ -2,12 +2,12 @@
 #include "admin/conffile.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/opener.h"
 #include "base/util.h"
 
 #define MAX_BYTES	(1024L * 1024)
@@ -166,12 +166,14 @@ static void apply(struct reading *r, const struct entry *e, void *settings)
 	}
 }
 
-static int open_file(struct reading *r)
+static int open_file(struct reading *r, struct opener *opener)
 {
 	struct stat st;
-	int fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a FIFO must not stop us */
+	int fd = opener_open(opener, r->path);
 
-	r->in = fd == -1 ? NULL : fdopen(fd, "r");
+	if (fd < 0)
+		errno = -fd;
+	r->in = fd < 0 ? NULL : fdopen(fd, "r");
 	if (!r->in || fstat(fd, &st)) {
 		fprintf(r->err, "%s: %s: can't read the configuration: %s\n", r->t->program, r->path, strerror(errno));
 		return -errno;
@@ -197,7 +199,8 @@ static int parse(struct reading *r)
 	return 0;
 }
 
-int conffile_load(struct conffile **ret, const struct flag_table *t, void *settings, const char *path, FILE *err)
+int conffile_load(struct conffile **ret, const struct flag_table *t, void *settings, struct opener *opener, const char *path,
+		  FILE *err)
 {
 	struct conffile *f = calloc(1, sizeof(*f));
 	struct reading r = { .f = f, .t = t, .path = path, .err = err };
@@ -206,7 +209,7 @@ int conffile_load(struct conffile **ret, const struct flag_table *t, void *setti
 	if (!f)
 		return -ENOMEM;
 	f->last = &f->entries;
-	e = open_file(&r);
+	e = open_file(&r, opener);
 	if (!e)
 		e = parse(&r);
 	if (r.in)

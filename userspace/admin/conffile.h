@@ -10,11 +10,13 @@
 #include "admin/flags.h"
 
 struct conffile;
+struct opener;
 
 /* Read path and put its values into settings. Each fault is a sentence on err: file, line, name, what is wrong and what
- * would have been right. The strings in settings live as long as *ret, which is made even then.
+ * would have been right. opener (may be NULL) opens it. The strings in settings live as long as *ret, which is made even then.
  * -EINVAL: there was a fault, the rest is set; other -errno: the file can't be read (said, too). */
-int conffile_load(struct conffile **ret, const struct flag_table *t, void *settings, const char *path, FILE *err);
+int conffile_load(struct conffile **ret, const struct flag_table *t, void *settings, struct opener *opener, const char *path,
+		  FILE *err);
 void conffile_free(struct conffile *f);	/* takes NULL */
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@ static const char *const engines[] = { "auto", "uring", "epoll", NULL };
 static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const switches[] = { "auto", "on", "off", NULL };
 static const char *const xdp_modes[] = { "auto", "native", "generic", "off", NULL };
+static const char *const auto_off[] = { "auto", "off", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
@@ -86,6 +88,8 @@ static const struct flag table[] = {
 	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000, .fixed = true },
 	{ "guard-burst", FLAG_UINT, AT(guard_burst), "1000", "burst of that limit", 1, 1000000, .fixed = true },
 	{ "guard-sources", FLAG_UINT, AT(guard_sources), "65536", "sources whose rate is remembered; the one longest not seen makes room", 1, 16777216, .fixed = true },
+	{ "user", FLAG_STRING, AT(user), "as root xderp, or nobody if there is no such user", "who the relay goes on as once it has bound its sockets; root stays root", .fixed = true },
+	{ "seccomp", FLAG_CHOICE, AT(seccomp), "auto", "allow only the system calls a running relay needs", .choices = auto_off, .fixed = true },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "deny", FLAG_STRING, AT(deny), "", "networks whose connections are refused, comma-separated; xderpctl deny adds to them" },
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
@@ -167,7 +171,8 @@ static const char *env_or_empty(const char *name)
 	return v ? v : "";
 }
 
-static void set_defaults(struct config *cfg)
+/* What depends on who we are was found out when we were started. */
+static void set_defaults(struct config *cfg, const struct config *running)
 {
 	*cfg = (struct config){
 		.addr = ":443", .http_port = 80, .stun = true, .stun_port = 3478, .key_path = "",
@@ -179,12 +184,14 @@ static void set_defaults(struct config *cfg)
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
 		.queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .xdp_interfaces = "",
+		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .user = "", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "",
 		.config_file = "", .rate_config = "",
 	};
 	cfg->certdir = default_certdir(cfg);
-	cfg->mesh_psk_file = default_mesh_file(cfg);
+	cfg->opener = running ? running->opener : NULL;
+	cfg->default_mesh_file = running ? running->default_mesh_file : default_mesh_file(cfg);
+	cfg->mesh_psk_file = cfg->default_mesh_file;
 }
 
 static bool env_is_true(const char *name)
@@ -256,7 +263,7 @@ static int load_rate(struct config *cfg, FILE *err)
 {
 	char why[512];
 
-	if (!*cfg->rate_config || !rateconfig_load(&cfg->rate, cfg->rate_config, why, sizeof(why)))
+	if (!*cfg->rate_config || !rateconfig_load(&cfg->rate, cfg->opener, cfg->rate_config, why, sizeof(why)))
 		return 0;
 	fprintf(err, "xderpd: %s\n", why);
 	return -EINVAL;
@@ -267,7 +274,8 @@ static int find_key_path(struct config *cfg, FILE *err)
 {
 	if (*cfg->key_path || cfg->dev)
 		return 0;
-	if (geteuid() == 0) {
+	/* Who started us: on reload we may be somebody else. */
+	if (getauxval(AT_EUID) == 0) {
 		cfg->key_path = "/var/lib/derper/derper.key";
 		return 0;
 	}
@@ -299,19 +307,19 @@ static int check(struct config *cfg, FILE *err)
 }
 
 /* What is built in, the environment, and the file if there is one. */
-static int below_argv(struct config *cfg, const char *file, FILE *err)
+static int below_argv(struct config *cfg, const struct config *running, const char *file, FILE *err)
 {
-	set_defaults(cfg);
+	set_defaults(cfg, running);
 	if (from_environment(cfg, err))
 		return -EINVAL;
-	return *file ? conffile_load(&cfg->file, &settings, cfg, file, err) : 0;
+	return *file ? conffile_load(&cfg->file, &settings, cfg, cfg->opener, file, err) : 0;
 }
 
 /* argv is read twice: for the name of the file, and then over what the file says. -EINVAL: there were faults; other -errno:
  * so many that it makes no sense to look for more; 1: help was asked for. */
-static int read_all(struct config *cfg, int argc, char **argv, FILE *err)
+static int read_all(struct config *cfg, const struct config *running, int argc, char **argv, FILE *err)
 {
-	int bad = below_argv(cfg, "", err), r;
+	int bad = below_argv(cfg, running, "", err), r;
 	const char *file;
 
 	r = flags_parse(&settings, cfg, argc, argv, NULL, err);
@@ -319,7 +327,7 @@ static int read_all(struct config *cfg, int argc, char **argv, FILE *err)
 		return r == 1 ? 1 : r | bad ? -EINVAL : 0;
 	file = cfg->config_file;
 	config_done(cfg);
-	bad = below_argv(cfg, file, err);
+	bad = below_argv(cfg, running, file, err);
 	r = flags_parse(&settings, cfg, argc, argv, NULL, err);
 	return bad ? bad : r;
 }
@@ -340,10 +348,10 @@ static bool answer(const struct config *cfg, bool help)
 	return true;
 }
 
-int config_parse(struct config *ret, int argc, char **argv, FILE *err)
+static int parse(struct config *ret, const struct config *running, int argc, char **argv, FILE *err)
 {
 	struct config cfg;
-	int r = read_all(&cfg, argc, argv, err);
+	int r = read_all(&cfg, running, argc, argv, err);
 
 	if ((r == 0 && !cfg.version) || r == -EINVAL)
 		r = check(&cfg, err) ? -EINVAL : r;
@@ -360,6 +368,11 @@ int config_parse(struct config *ret, int argc, char **argv, FILE *err)
 	cfg.argv = argv;
 	*ret = cfg;
 	return 0;
+}
+
+int config_parse(struct config *ret, int argc, char **argv, FILE *err)
+{
+	return parse(ret, NULL, argc, argv, err);
 }
 
 /* Keys stay what they are: their files are read once. */
@@ -381,7 +394,7 @@ int config_reparse(struct config *ret, const struct config *running, struct text
 	struct config cfg;
 	int bad = 0;
 
-	if (config_parse(&cfg, running->argc, running->argv, err))
+	if (parse(&cfg, running, running->argc, running->argv, err))
 		return -EINVAL;
 	for (size_t i = 0; i < settings.n; i++) {
 		const struct flag *f = &table[i];

@@ -20,10 +20,13 @@
 enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 
 /* Where tools look for the relay if nothing is said. */
-#define CONFIG_CONTROL_SOCKET	"/run/xderp/xderpd.sock"
+#define CONFIG_CONTROL_DIR	"/run/xderp"
+#define CONFIG_CONTROL_SOCKET	CONFIG_CONTROL_DIR "/xderpd.sock"
 
 struct conffile;
 struct flag_table;
+
+struct opener;
 
 struct config {
 	/* derper's flags */
@@ -81,6 +84,10 @@ struct config {
 	double guard_rate;		/* --guard-rate: new connections per second and source; 0: any number */
 	unsigned int guard_burst;	/* --guard-burst */
 	unsigned int guard_sources;	/* --guard-sources */
+	const char *default_mesh_file;	/* found where derper looks for one; "" if none */
+	struct opener *opener;		/* opens files for us after privileges are gone; borrowed, NULL: we do */
+	const char *user;		/* --user; "": xderp or nobody if started as root */
+	int seccomp;			/* --seccomp=auto|off */
 	enum log_level log_level;	/* --log-level */
 	const char *trusted_cidrs;	/* --debug-cidrs, TS_DEBUG_TRUSTED_CIDRS: comma list, may be "" */
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */

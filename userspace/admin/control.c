@@ -133,6 +133,12 @@ int control_open(struct control **ret, const struct control_opts *o, char *err, 
 	return 0;
 }
 
+void control_give(struct control *c, const char *dir, uid_t uid, gid_t gid)
+{
+	if (chown(c->addr.sun_path, uid, gid) || (dir && chown(dir, uid, gid)))
+		log_event(LOG_LEVEL_WARN, "control_socket_stays", "path=%s error=%s", c->addr.sun_path, strerror(errno));
+}
+
 /* --- clients */
 
 static void drop(struct client *cl)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/textbuf.h"
 
@@ -36,6 +37,8 @@ struct control;
 
 /* Bind. A socket whose owner is dead is replaced. -EADDRINUSE: its owner lives; other -errno. err: a sentence. */
 int control_open(struct control **ret, const struct control_opts *o, char *err, size_t errlen);
+/* The user we are about to become gets the socket, and may remove it if it gets dir as well (NULL: that is not ours to give). */
+void control_give(struct control *c, const char *dir, uid_t uid, gid_t gid);
 /* Closes all and removes the socket. Takes NULL. */
 void control_close(struct control *c);
 

@@ -5,7 +5,9 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/opener.h"
 #include "base/util.h"
 
 static int take(uint64_t *ret, const json_t *v, const char *file, const char *name, char *err, size_t errlen)
@@ -40,13 +42,19 @@ static int take_all(struct rate *ret, json_t *root, const char *file, char *err,
 	return 0;
 }
 
-int rateconfig_load(struct rate *ret, const char *file, char *err, size_t errlen)
+int rateconfig_load(struct rate *ret, struct opener *opener, const char *file, char *err, size_t errlen)
 {
 	json_error_t why;
-	json_t *root = json_load_file(file, JSON_REJECT_DUPLICATES, &why);
-	int e = -EINVAL;
+	int e = -EINVAL, fd = opener_open(opener, file);
+	json_t *root;
 
 	*ret = (struct rate){ 0 };
+	if (fd < 0) {
+		snprintf(err, errlen, "-rate-config: can't read %s: %s", file, strerror(-fd));
+		return e;
+	}
+	root = json_loadfd(fd, JSON_REJECT_DUPLICATES, &why);
+	close(fd);
 	if (!root)
 		snprintf(err, errlen, "-rate-config: %s, line %d: %s", file, why.line, why.text);
 	else if (!json_is_object(root))

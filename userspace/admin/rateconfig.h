@@ -13,7 +13,9 @@ struct rate {
 
 #define RATE_MIN_BURST	65568	/* the largest frame a client may send must pass at once */
 
+struct opener;
+
 /* -errno and a sentence in err that names the file and what is wrong in it. */
-int rateconfig_load(struct rate *ret, const char *file, char *err, size_t errlen);
+int rateconfig_load(struct rate *ret, struct opener *opener, const char *file, char *err, size_t errlen);
 
 #endif

@@ -67,6 +67,12 @@ int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t le
 	return 0;
 }
 
+void kern_give(struct kern *k, uid_t uid, gid_t gid)
+{
+	if (k)
+		pins_give(k->pins, uid, gid);
+}
+
 void kern_close(struct kern *k)
 {
 	if (!k)

@@ -5,6 +5,7 @@
 #define XDERP_KERN_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 enum kern_mode { KERN_AUTO, KERN_ON, KERN_OFF };
 
@@ -23,6 +24,8 @@ struct xdp_opts;
  * or because it can't be had and the mode is KERN_AUTO; then why is a sentence. With KERN_ON the latter is an
  * error: -errno. Main thread. */
 int kern_open(struct kern **ret, const struct kern_opts *o, char *why, size_t len);
+/* The user we are about to become may remove the pins. Before kern_close, with privileges. */
+void kern_give(struct kern *k, uid_t uid, gid_t gid);
 /* Removes the pins. */
 void kern_close(struct kern *k);
 

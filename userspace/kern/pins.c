@@ -137,6 +137,12 @@ int pins_add(struct pins *p, int fd, const char *name, char *why, size_t len)
 	return err;
 }
 
+void pins_give(struct pins *p, uid_t uid, gid_t gid)
+{
+	if (fchown(p->dir, uid, gid))
+		log_event(LOG_LEVEL_WARN, "bpf_pins_stay", "dir=%s error=%s", p->path, strerror(errno));
+}
+
 void pins_close(struct pins *p)
 {
 	if (!p)

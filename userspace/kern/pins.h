@@ -6,6 +6,7 @@
 #define XDERP_PINS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct pins;
 
@@ -13,6 +14,8 @@ struct pins;
 int pins_open(struct pins **ret, const char *dir, char *why, size_t len);
 /* Pin a map (fd) under its name: derp_..., as the names of all our objects. why as above. */
 int pins_add(struct pins *p, int fd, const char *name, char *why, size_t len);
+/* The directory gets a new owner, who may then remove the pins. */
+void pins_give(struct pins *p, uid_t uid, gid_t gid);
 void pins_close(struct pins *p);
 
 /* A sentence for a failure of what was being done ("load derp_peers"). */

@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/opener.h"
 #include "base/util.h"
 #include "net/cert.h"
 #include "net/keyscope.h"
@@ -209,34 +211,55 @@ static int fail(char *err, size_t errlen, const char *file, const char *what)
 	return -EINVAL;
 }
 
-/* OpenSSL has no words for what the system refuses. */
-static int check_readable(const char *file, char *err, size_t errlen)
+/* OpenSSL has no words for what the system refuses. NULL: *e and err say why. */
+static BIO *open_file(const struct tls_opts *o, const char *file, int *e, char *err, size_t errlen)
 {
-	FILE *f = fopen(file, "re");
-	int e = errno;
+	int fd = opener_open(o->opener, file);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	BIO *b = f ? BIO_new_fp(f, BIO_CLOSE) : NULL;
 
-	if (f) {
+	if (b)
+		return b;
+	*e = fd < 0 ? fd : -ENOMEM;
+	if (f)
 		fclose(f);
-		return 0;
-	}
+	else if (fd >= 0)
+		close(fd);
 	snprintf(err, errlen, "can't read %s: %s; -certdir must hold <hostname>.crt and <hostname>.key, readable by "
-		 "the user that starts the relay", file, strerror(e));
-	return -e;
+		 "the user that starts the relay", file, strerror(-*e));
+	return NULL;
 }
 
-static int load_files(SSL_CTX *s, const struct tls_opts *o, char *err, size_t errlen)
+/* Leaf, then issuers, then nothing that looks like PEM. */
+static bool use_chain(SSL_CTX *s, BIO *in)
 {
-	int e = check_readable(o->cert_file, err, errlen);
+	X509 *x = PEM_read_bio_X509_AUX(in, NULL, no_password, NULL);
+	bool ok = x && SSL_CTX_use_certificate(s, x) == 1;
 
-	if (!e)
-		e = check_readable(o->key_file, err, errlen);
-	if (e)
-		return e;
+	X509_free(x);
+	while (ok && (x = PEM_read_bio_X509(in, NULL, no_password, NULL))) {
+		ok = SSL_CTX_add0_chain_cert(s, x) == 1;
+		if (!ok)
+			X509_free(x);
+	}
+	if (!ok || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		return false;
 	ERR_clear_error();
-	SSL_CTX_set_default_passwd_cb(s, no_password);
-	if (SSL_CTX_use_certificate_chain_file(s, o->cert_file) != 1)
-		return fail(err, errlen, o->cert_file, "is no PEM file with the certificate first and then its issuers");
-	if (SSL_CTX_use_PrivateKey_file(s, o->key_file, SSL_FILETYPE_PEM) == 1)
+	return true;
+}
+
+static bool use_key(SSL_CTX *s, BIO *in)
+{
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_password, NULL);
+	bool ok = key && SSL_CTX_use_PrivateKey(s, key) == 1;
+
+	EVP_PKEY_free(key);
+	return ok;
+}
+
+static int load_key(SSL_CTX *s, const struct tls_opts *o, BIO *in, char *err, size_t errlen)
+{
+	if (use_key(s, in))
 		return 0;
 	if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ||
 	    ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_TYPE_MISMATCH) {
@@ -245,6 +268,24 @@ static int load_files(SSL_CTX *s, const struct tls_opts *o, char *err, size_t er
 			    "install the two together");
 	}
 	return fail(err, errlen, o->key_file, "is no PEM private key without a password");
+}
+
+static int load_files(SSL_CTX *s, const struct tls_opts *o, char *err, size_t errlen)
+{
+	BIO *cert, *key = NULL;
+	int e = 0;
+
+	cert = open_file(o, o->cert_file, &e, err, errlen);
+	if (cert)
+		key = open_file(o, o->key_file, &e, err, errlen);
+	ERR_clear_error();
+	if (key && !use_chain(s, cert))
+		e = fail(err, errlen, o->cert_file, "is no PEM file with the certificate first and then its issuers");
+	if (!e)
+		e = load_key(s, o, key, err, errlen);
+	BIO_free(cert);
+	BIO_free(key);
+	return e;
 }
 
 static int64_t to_unix(const ASN1_TIME *t)

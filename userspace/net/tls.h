@@ -11,6 +11,7 @@
 
 #include "base/key.h"
 
+struct opener;
 struct tls_ctx;
 struct tls;
 struct record_keys;
@@ -19,6 +20,7 @@ struct tls_opts {
 	const char *hostname;		/* SNI must equal it exactly (else alert 80), unless it is an IP address */
 	const char *cert_file;		/* PEM: leaf, then intermediates */
 	const char *key_file;
+	struct opener *opener;		/* opens them; borrowed, may be NULL */
 	const struct key *derp_public;	/* for the meta certificate */
 	unsigned int derp_version;	/* its serial */
 };

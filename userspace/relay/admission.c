@@ -99,7 +99,7 @@ int admission_new(struct admission **ret, const struct config *cfg, struct worke
 	if (*cfg->verify_url)
 		e = set_url(a, cfg->verify_url, err, errlen);
 	if (!e && *cfg->allow_keys)
-		e = keylist_read(&a->list, cfg->allow_keys, err, errlen);
+		e = keylist_read(&a->list, cfg->opener, cfg->allow_keys, err, errlen);
 	if (e) {
 		put(a);
 		return e;

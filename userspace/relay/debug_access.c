@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/debug_access.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cidr.h"
+#include "base/opener.h"
 #include "base/util.h"
 
 #define MAX_KEY	1024
@@ -82,13 +82,13 @@ static size_t query_key(uint8_t ret[static MAX_KEY], struct view q)
 }
 
 /* The file's content without white space around it; its length, 0 if there is nothing to compare with. */
-static size_t file_key(uint8_t ret[static MAX_KEY], const char *path)
+static size_t file_key(uint8_t ret[static MAX_KEY], const struct config *cfg)
 {
 	static const char blank[] = " \t\r\n\v\f";
 	ssize_t n, from = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = opener_open(cfg->opener, cfg->debug_key_path);
 
-	if (fd == -1)
+	if (fd < 0)
 		return 0;
 	n = read(fd, ret, MAX_KEY);
 	close(fd);
@@ -114,7 +114,7 @@ static bool key_given(const struct config *cfg, const struct http1_request *req)
 	n = query_key(got, req->query);
 	if (!n)
 		return false;
-	same = file_key(want, cfg->debug_key_path) == n && !sodium_memcmp(got, want, n);
+	same = file_key(want, cfg) == n && !sodium_memcmp(got, want, n);
 	sodium_memzero(want, sizeof(want));
 	return same;
 }

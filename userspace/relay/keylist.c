@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "base/opener.h"
 
 struct keylist {
 	struct key *keys;	/* owned; sorted */
@@ -65,16 +68,20 @@ static int read_lines(struct keylist *l, FILE *f, unsigned int *at)
 	return err;
 }
 
-int keylist_read(struct keylist **ret, const char *path, char *err, size_t errlen)
+int keylist_read(struct keylist **ret, struct opener *opener, const char *path, char *err, size_t errlen)
 {
 	struct keylist *l;
 	unsigned int at = 0;
 	int e = -ENOMEM;
-	FILE *f = fopen(path, "re");
+	int fd = opener_open(opener, path);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
 
 	if (!f) {
-		e = -errno;
-		snprintf(err, errlen, "can't read %s (--allow-keys): %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		else
+			e = fd;
+		snprintf(err, errlen, "can't read %s (--allow-keys): %s", path, strerror(-e));
 		return e;
 	}
 	l = calloc(1, sizeof(*l));

@@ -7,9 +7,10 @@
 #include "base/key.h"
 
 struct keylist;
+struct opener;
 
 /* -errno and a sentence in err that names the line. */
-int keylist_read(struct keylist **ret, const char *path, char *err, size_t errlen);
+int keylist_read(struct keylist **ret, struct opener *opener, const char *path, char *err, size_t errlen);
 void keylist_free(struct keylist *l);	/* takes NULL */
 bool keylist_has(const struct keylist *l, const struct key *k);
 size_t keylist_len(const struct keylist *l);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "base/msgring.h"
+#include "base/opener.h"
 #include "net/cert.h"
 #include "net/io.h"
 #include "net/listen.h"
@@ -32,14 +33,21 @@ static void log_pinned(const struct config *cfg, const char *crt)
 		  cfg->hostname, pin, crt);
 }
 
+/* On reload the directory may be one that we can't enter any more: that says nothing. */
+static bool is_missing(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) && errno == ENOENT;
+}
+
 static int load_tls(struct tls_ctx **ret, const struct config *cfg, char *err, size_t errlen)
 {
 	char crt[4096], key[4096];
 	struct tls_opts o = {
-		.hostname = cfg->hostname, .cert_file = crt, .key_file = key,
+		.hostname = cfg->hostname, .cert_file = crt, .key_file = key, .opener = cfg->opener,
 		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
 	};
-	struct stat st;
 	int e;
 
 	e = cert_paths(crt, key, sizeof(crt), cfg->certdir, cfg->hostname);
@@ -47,7 +55,7 @@ static int load_tls(struct tls_ctx **ret, const struct config *cfg, char *err, s
 		snprintf(err, errlen, "-certdir and -hostname together are too long");
 		return e;
 	}
-	if (cert_is_ip(cfg->hostname) && stat(crt, &st) && stat(key, &st)) {
+	if (cert_is_ip(cfg->hostname) && is_missing(crt) && is_missing(key)) {
 		e = cert_make_self_signed(crt, key, cfg->hostname, err, errlen);
 		if (e)
 			return e;
@@ -195,6 +203,28 @@ static void list_features(const struct config *cfg)
 		feature_set("stun", "off", "-stun=false");
 	feature_set("mesh", cfg->has_mesh_key ? "on" : "off", "%s",
 		    cfg->has_mesh_key ? "nodes with the mesh key may watch and forward" : "no -mesh-psk-file");
+}
+
+int relay_opener(struct opener **ret, const struct config *cfg, uid_t uid, gid_t gid)
+{
+	char crt[4096], key[4096];
+	const char *files[OPENER_MAX];
+	unsigned int n = 0;
+
+	*ret = NULL;
+	if (cfg->tls && !cert_paths(crt, key, sizeof(crt), cfg->certdir, cfg->hostname)) {
+		files[n++] = crt;
+		files[n++] = key;
+	}
+	if (*cfg->debug_key_path)
+		files[n++] = cfg->debug_key_path;
+	if (*cfg->rate_config)
+		files[n++] = cfg->rate_config;
+	if (*cfg->allow_keys)
+		files[n++] = cfg->allow_keys;
+	if (*cfg->config_file)
+		files[n++] = cfg->config_file;
+	return n ? opener_start(ret, files, n, uid, gid) : 0;
 }
 
 int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen)

@@ -20,6 +20,7 @@
 
 struct admission;
 struct meshlink;
+struct opener;
 struct shard;
 struct workers;
 struct msgring;
@@ -51,6 +52,9 @@ struct relay {
 	bool draining;			/* atomic: shards see it after a wake */
 };
 
+/* A process that can open what is read again later (settings, certificates, debug key) after we have become uid; NULL if
+ * none is needed. -errno. */
+int relay_opener(struct opener **ret, const struct config *cfg, uid_t uid, gid_t gid);
 /* Load certificates, open sockets, make shards (not started). peers: the BPF map of peers, borrowed, or NULL. err: a sentence. */
 int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen);
 void relay_free(struct relay *r);
