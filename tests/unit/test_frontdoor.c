@@ -26,6 +26,9 @@
 #define NOW		1795658717
 #define PUBLIC		"8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f"
 
+/* The handshake of RFC 6455 section 1.3. */
+#define WS_OK		"Connection: foo, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" \
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define LO		"127.0.0.1"
 #define ELSEWHERE	"10.9.9.9"
 
@@ -825,9 +828,31 @@ static const struct door_case {
 	{ "ours: expectation", PLAIN, LO, FRONTDOOR_CLOSE,
 	  "GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n",
 	  "HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" },
-	{ "ours: websocket", PLAIN, LO, FRONTDOOR_KEEP,
-	  "GET /derp HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: derp\r\n\r\n",
-	  "HTTP/1.1 501 Not Implemented\r\n" TEXT DATE "Content-Length: 55\r\n\r\nDERP over WebSocket is not supported by this relay yet\n" },
+	{ "websocket", PLAIN, LO, FRONTDOOR_WEBSOCKET,
+	  "GET /derp HTTP/1.1\r\nHost: x\r\n" WS_OK "Sec-WebSocket-Protocol: chat, derp\r\n\r\n",
+	  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+	  "Sec-Websocket-Protocol: derp\r\nUpgrade: websocket\r\n" DATE "\r\n" },
+	{ "websocket, fast start and compression don't count", PLAIN, LO, FRONTDOOR_WEBSOCKET,
+	  "GET /derp HTTP/1.1\r\nHost: x\r\n" WS_OK "Sec-WebSocket-Protocol: derp\r\nDerp-Fast-Start: 1\r\n"
+	  "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+	  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+	  "Sec-Websocket-Protocol: derp\r\nUpgrade: websocket\r\n" DATE "\r\n" },
+	{ "websocket, no item is derp", PLAIN, LO, FRONTDOOR_WEBSOCKET,
+	  "GET /derp HTTP/1.1\r\nHost: x\r\n" WS_OK "Sec-WebSocket-Protocol: a, derpx\r\n\r\n",
+	  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+	  "Upgrade: websocket\r\n" DATE "\r\n" },
+	{ "ours: websocket, a short key", PLAIN, LO, FRONTDOOR_KEEP,
+	  "GET /derp HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+	  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\nSec-WebSocket-Protocol: derp\r\n\r\n",
+	  "HTTP/1.1 400 Bad Request\r\n" TEXT DATE "Content-Length: 58\r\n\r\nWebSocket needs a Sec-WebSocket-Key of 16 bytes in base64\n" },
+	{ "ours: websocket, version 8", PLAIN, LO, FRONTDOOR_KEEP,
+	  "GET /derp HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n"
+	  "Sec-WebSocket-Protocol: derp\r\n\r\n",
+	  "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nSec-Websocket-Version: 13\r\n"
+	  "X-Content-Type-Options: nosniff\r\n" DATE "Content-Length: 26\r\n\r\nWebSocket version 13 only\n" },
+	{ "ours: websocket on HTTP/1.0", PLAIN, LO, FRONTDOOR_CLOSE,
+	  "GET /derp HTTP/1.0\r\nHost: x\r\n" WS_OK "Sec-WebSocket-Protocol: derp\r\n\r\n",
+	  "HTTP/1.0 426 Upgrade Required\r\n" TEXT DATE "Content-Length: 25\r\n\r\nWebSocket needs HTTP/1.1\n" },
 	{ "ours: traffic", PLAIN, LO, FRONTDOOR_KEEP,
 	  "GET /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n",
 	  "HTTP/1.1 501 Not Implemented\r\n" DEBUG_CSP "Content-Type: text/plain; charset=utf-8\r\n" SECURITY DATE "Content-Length: 7\r\n\r\npage 4\n" },
@@ -879,9 +904,10 @@ static const struct door_case {
 	{ "ours: trusted networks, ::2", CIDRS, "::2", FRONTDOOR_KEEP,
 	  "GET /debug/nosuch HTTP/1.1\r\nHost: x\r\n\r\n",
 	  "HTTP/1.1 403 Forbidden\r\n" TEXT DATE "Content-Length: 20\r\n\r\ndebug access denied\n" },
-	{ "ours: websocket, odd subprotocol", PLAIN, LO, FRONTDOOR_KEEP,
+	{ "ours: websocket without Connection", PLAIN, LO, FRONTDOOR_KEEP,
 	  "GET /derp HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nSec-WebSocket-Protocol: a, derpx\r\n\r\n",
-	  "HTTP/1.1 501 Not Implemented\r\n" TEXT DATE "Content-Length: 55\r\n\r\nDERP over WebSocket is not supported by this relay yet\n" },
+	  "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nContent-Type: text/plain; charset=utf-8\r\nUpgrade: websocket\r\n"
+	  "X-Content-Type-Options: nosniff\r\n" DATE "Content-Length: 36\r\n\r\nWebSocket needs Connection: Upgrade\n" },
 };
 
 static char key_file[] = "/tmp/xderp-test-XXXXXX";

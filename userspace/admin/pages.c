@@ -132,7 +132,7 @@ static void derper_counters(struct textbuf *b, const struct snapshot *s)
 		{ "derp_total_dup_client_conns", "counter", st->dup_client_conns },
 		{ "derp_unknown_frames", "counter", st->unknown_frames },
 		{ "derp_watchers", "gauge", st->watchers },
-		{ "derp_websocket_accepts", "counter", 0 },
+		{ "derp_websocket_accepts", "counter", st->websocket_accepts },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

@@ -13,9 +13,9 @@
 #include "relay/probe.h"
 #include "relay/publish.h"
 #include "relay/rate.h"
-#include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/websocket.h"
 
 #define HANDSHAKE_NS	(10 * NS_PER_S)
 #define FIRST_BYTE_NS	(10 * NS_PER_S)	/* a silent connection is nobody's */
@@ -353,31 +353,54 @@ void conn_unstash(struct conn *c)
 	c->scanned = 0;
 }
 
-/* The sink of the transport: plaintext, in order, through the states. */
+static bool takes_input(const struct conn *c)
+{
+	return c->state != CONN_DEAD && c->state != CONN_CLOSING;
+}
+
+/* Bytes of the stream through the states, until they are used up, or what follows is wrapped in other ways. */
+static size_t stream_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
+{
+	const struct websocket *ws = c->ws;
+	size_t used = 0;
+
+	while (used < n && takes_input(c) && c->ws == ws) {
+		switch (c->state) {
+		case CONN_HTTP:
+			used += http_input(c, b, p + used, n - used);
+			break;
+		case CONN_EXPECT_CLIENT_INFO:
+			used += login_input(c, b, p + used, n - used);
+			break;
+		case CONN_EXPECT_VERDICT:
+			used += login_hold(c, b, p + used, n - used);
+			break;
+		case CONN_LINK_LOGIN:
+			used += meshlink_input(c, b, p + used, n - used);
+			break;
+		default:
+			used += peer_input(c, b, p + used, n - used);
+			break;
+		}
+	}
+	return used;
+}
+
+/* The sink of the transport: plaintext, in order. */
 static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 {
 	struct conn *c = ctx;
+	struct iovec piece;
 	size_t used;
 
 	if (c->state == CONN_HANDSHAKE)
 		established(c);
-	while (n && c->state != CONN_DEAD && c->state != CONN_CLOSING) {
-		switch (c->state) {
-		case CONN_HTTP:
-			used = http_input(c, b, p, n);
-			break;
-		case CONN_EXPECT_CLIENT_INFO:
-			used = login_input(c, b, p, n);
-			break;
-		case CONN_EXPECT_VERDICT:
-			used = login_hold(c, b, p, n);
-			break;
-		case CONN_LINK_LOGIN:
-			used = meshlink_input(c, b, p, n);
-			break;
-		default:
-			used = peer_input(c, b, p, n);
-			break;
+	while (n && takes_input(c)) {
+		if (c->ws) {
+			used = websocket_input(c, p, n, &piece);
+			stream_input(c, b, piece.iov_base, piece.iov_len);
+		} else {
+			used = stream_input(c, b, p, n);
 		}
 		p += used;
 		n -= used;
@@ -387,7 +410,7 @@ static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 
 void conn_replay(struct conn *c, uint8_t *p, size_t n)
 {
-	conn_input(c, NULL, p, n);
+	stream_input(c, NULL, p, n);	/* out of its messages by then */
 }
 
 static void count_tls(struct conn *c)
@@ -554,13 +577,25 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 
 /* --- output */
 
+int conn_seal(struct conn *c, const struct iovec *iov, unsigned int n)
+{
+	return c->ws ? websocket_seal(c, iov, n) : transport_seal(&c->transport, iov, n, &c->out);
+}
+
+/* Must frames be put into the out buffer, or can they be sent from where they lie? The lengths that WebSocket writes in front
+ * would not hold for packets that a full socket drops. */
+static bool seals(const struct conn *c)
+{
+	return c->ws || transport_seals(&c->transport);
+}
+
 int conn_write(struct conn *c, const void *p, size_t n)
 {
 	struct iovec iov = { (void *)p, n };
 
 	assert(!c->peer || !c->peer->flight.n);
 	conn_mark_dirty(c);
-	return transport_seal(&c->transport, &iov, 1, &c->out);
+	return conn_seal(c, &iov, 1);
 }
 
 void conn_mark_dirty(struct conn *c)
@@ -579,7 +614,7 @@ static struct sendop *next_send(struct conn *c)
 
 	if (outbuf_len(&c->out))
 		iov[n++] = (struct iovec){ c->out.o.p + c->out.off, outbuf_len(&c->out) };
-	if (!transport_seals(&c->transport) && c->peer)
+	if (!seals(c) && c->peer)
 		n += sendq_gather(c, iov + n, SENDQ_IOV - n);
 	if (!n)
 		return NULL;
@@ -605,6 +640,9 @@ static void send_done(struct conn *c)
 /* All is flushed: our FIN, then wait for theirs, so that what we sent is not lost to a reset. */
 static void finish_flushed(struct conn *c)
 {
+	/* Flushed before the transport's own last word, which passes by the out buffer under kTLS. */
+	if (c->ws && websocket_say_close(c))
+		return;
 	if (!c->shut) {
 		c->shut = true;
 		transport_shutdown(&c->transport, &c->out);
@@ -661,7 +699,7 @@ void conn_flush(struct conn *c)
 		return;
 	if (transport_update_due(&c->transport) && c->state != CONN_CLOSING && !update_keys(c))
 		return;
-	if (transport_seals(&c->transport) && c->peer) {
+	if (seals(c) && c->peer) {
 		err = sendq_seal(c);
 		if (err) {
 			conn_close(c, err == -ENOMEM ? CLOSE_NO_MEMORY : CLOSE_TLS_ERROR);
@@ -785,6 +823,7 @@ void conn_close(struct conn *c, enum close_reason why)
 	list_remove(&c->dirty);
 	list_remove(&c->starved);
 	conn_unstash(c);
+	websocket_done(c);
 	if (c->assembling)
 		pkt_free(&s->mem, c->assembling);
 	c->assembling = NULL;

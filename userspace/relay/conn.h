@@ -104,6 +104,7 @@ struct conn {
 
 	struct verdict_wait *waiting;	/* owned; CONN_EXPECT_VERDICT */
 	struct peer *peer;
+	struct websocket *ws;		/* owned; NULL: DERP bytes are in no WebSocket messages */
 	struct meshlink *link;		/* we dialled it, to another node of the mesh; NULL: it came to us */
 	struct timer deadline;		/* of the state; keepalive once relaying */
 	struct timer write_timer;
@@ -144,6 +145,8 @@ void conn_on_writable(struct conn *c, const struct io_event *ev);
 /* An operation of a closed connection ended. */
 void conn_reap(struct conn *c);
 
+/* Seal pieces of the stream into the out buffer; as transport_seal(). */
+int conn_seal(struct conn *c, const struct iovec *iov, unsigned int n);
 /* Bytes before login (HTTP answers, ServerKey, ServerInfo). Never after: they would tear frames. */
 int conn_write(struct conn *c, const void *p, size_t n);
 

@@ -3,12 +3,14 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/util.h"
 #include "derp_proto.h"
+#include "net/digest.h"
 #include "relay/debug_access.h"
 
 #define CSP \
@@ -153,6 +155,100 @@ static void redirect(struct door *d, unsigned int status, const char *location, 
 	textbuf_done(&body);
 }
 
+/* --- DERP over WebSocket, RFC 6455 section 4.2; statuses and headers as derper's library has them */
+
+static bool websocket_key_ok(struct view k)
+{
+	uint8_t raw[16];
+	size_t n;
+
+	return k.n == 24 && !sodium_base642bin(raw, sizeof(raw), (const char *)k.p, k.n, NULL, &n, NULL,
+					       sodium_base64_VARIANT_ORIGINAL) && n == sizeof(raw);
+}
+
+static bool accept_key(char *ret, size_t size, struct view k)
+{
+	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+	uint8_t digest[SHA1_LEN];
+	char text[24 + sizeof(guid)];
+	int n = snprintf(text, sizeof(text), "%.24s%s", (const char *)k.p, guid);
+
+	return !digest_sha1(digest, text, (size_t)n) &&
+	       sodium_bin2base64(ret, size, digest, sizeof(digest), sodium_base64_VARIANT_ORIGINAL);
+}
+
+/* front, middle: header lines before Content-Type and behind it. */
+static void websocket_refuse(struct door *d, unsigned int status, const char *front, const char *middle, const char *text)
+{
+	char headers[256];
+
+	snprintf(headers, sizeof(headers), "%sContent-Type: " TEXT "\r\n%sX-Content-Type-Options: nosniff\r\n", front, middle);
+	respond(d, status, headers, NULL, text, strlen(text));
+}
+
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* The first item of a list that is derp, as the client wrote it; empty if none is. */
+static struct view derp_item(struct view list)
+{
+	struct view item;
+
+	for (size_t i = 0, end; i < list.n; i = end + 1) {
+		for (end = i; end < list.n && list.p[end] != ','; )
+			end++;
+		item = (struct view){ list.p + i, end - i };
+		for (; item.n && is_blank(*item.p); item.n--)
+			item.p++;
+		while (item.n && is_blank(item.p[item.n - 1]))
+			item.n--;
+		if (view_equal_nocase(item, "derp"))
+			return item;
+	}
+	return (struct view){ 0 };
+}
+
+static void websocket_upgrade(struct door *d, struct view key, struct view sub)
+{
+	struct view item = derp_item(sub);
+	char accept[32];
+
+	if (!accept_key(accept, sizeof(accept), key)) {
+		d->out->failed = true;
+		return;
+	}
+	d->r->next = FRONTDOOR_WEBSOCKET;
+	d->r->status = 101;
+	d->r->subprotocol = item.n > 0;
+	textbuf_printf(d->out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nSec-Websocket-Accept: %s\r\n", accept);
+	if (item.n)
+		textbuf_printf(d->out, "Sec-Websocket-Protocol: %.*s\r\n", (int)item.n, (const char *)item.p);
+	textbuf_puts(d->out, "Upgrade: websocket\r\n");
+	put_date(d);
+	textbuf_puts(d->out, "\r\n");
+}
+
+/* Compression and other extensions are refused by saying nothing about them. */
+static void websocket(struct door *d, struct view sub)
+{
+	struct view key = http1_header(d->req, "Sec-WebSocket-Key");
+
+	if (!d->req->minor)
+		websocket_refuse(d, 426, "", "", "WebSocket needs HTTP/1.1\n");
+	else if (!http1_has_token(d->req, "Connection", "Upgrade"))
+		websocket_refuse(d, 426, "Connection: Upgrade\r\n", "Upgrade: websocket\r\n", "WebSocket needs Connection: Upgrade\n");
+	else if (!is_method(d, "GET"))
+		websocket_refuse(d, 405, "", "", "WebSocket needs GET\n");
+	else if (!view_equal(http1_header(d->req, "Sec-WebSocket-Version"), "13"))
+		websocket_refuse(d, 400, "", "Sec-Websocket-Version: 13\r\n", "WebSocket version 13 only\n");
+	else if (!websocket_key_ok(key))
+		websocket_refuse(d, 400, "", "", "WebSocket needs a Sec-WebSocket-Key of 16 bytes in base64\n");
+	else
+		websocket_upgrade(d, key, sub);
+}
+
 /* --- routes */
 
 static void derp(struct door *d)
@@ -172,7 +268,7 @@ static void derp(struct door *d)
 	}
 	/* Old clients say websocket and mean plain DERP; those that mean it name a subprotocol. */
 	if (view_equal_nocase(upgrade, "websocket") && sub.n && memmem(sub.p, sub.n, "derp", 4)) {
-		plain_error(d, 501, "DERP over WebSocket is not supported by this relay yet\n");
+		websocket(d, sub);
 		return;
 	}
 	d->r->next = FRONTDOOR_DERP;

@@ -27,12 +27,14 @@ enum frontdoor_next {
 	FRONTDOOR_KEEP,			/* answered; the next request may follow */
 	FRONTDOOR_CLOSE,		/* answered; then close */
 	FRONTDOOR_DERP,			/* upgraded: DERP bytes follow, in both directions */
+	FRONTDOOR_WEBSOCKET,		/* the same, in WebSocket messages */
 };
 
 struct frontdoor_result {
 	enum frontdoor_next next;
 	unsigned int status;		/* 101 for an upgrade, also when nothing is sent */
 	bool fast_start;		/* no HTTP bytes were wanted */
+	bool subprotocol;		/* FRONTDOOR_WEBSOCKET: derp was offered as one */
 	bool not_ideal;			/* Ideal-Node was there */
 	uint64_t discard;		/* request body bytes to skip before the next request */
 	bool discard_chunked;		/* or a chunked body */

@@ -6,6 +6,7 @@
 
 #include "relay/frontdoor.h"
 #include "relay/shard.h"
+#include "relay/websocket.h"
 #include "wire/frame.h"
 
 #define READ_NS	(30 * NS_PER_S)		/* a whole request, and idle between two */
@@ -25,6 +26,8 @@ static void start_derp(struct conn *c, const struct frontdoor_result *r)
 	struct shard *s = c->shard;
 	uint8_t frame[FRAME_SERVER_KEY_LEN];
 
+	if (r->next == FRONTDOOR_WEBSOCKET && !websocket_begin(c, r->subprotocol))
+		return;
 	STAT_INC(&s->stats, accepts);
 	if (r->fast_start)
 		STAT_INC(&s->stats, fast_starts);
@@ -55,7 +58,7 @@ static void answer(struct conn *c, const struct http1_request *req)
 		STAT_INC(&s->stats, bootstrap_dns_requests);
 	if (!put(c, &out))
 		return;
-	if (r.next == FRONTDOOR_DERP) {
+	if (r.next == FRONTDOOR_DERP || r.next == FRONTDOOR_WEBSOCKET) {
 		start_derp(c, &r);
 	} else if (r.next == FRONTDOOR_CLOSE) {
 		conn_finish(c, CLOSE_DONE);

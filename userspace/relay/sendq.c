@@ -6,6 +6,7 @@
 #include "relay/forward.h"
 #include "relay/publish.h"
 #include "relay/shard.h"
+#include "relay/websocket.h"
 
 static void left_control(struct peer *peer, const struct pkt *p)
 {
@@ -203,7 +204,7 @@ unsigned int sendq_gather(struct conn *c, struct iovec *iov, unsigned int max)
 int sendq_seal(struct conn *c)
 {
 	struct peer *peer = c->peer;
-	struct iovec iov[64];
+	struct iovec iov[WEBSOCKET_IOV];
 	struct pktq batch = { 0 };
 	struct pkt *p;
 	unsigned int frames = 0;
@@ -220,7 +221,7 @@ int sendq_seal(struct conn *c)
 		if (!batch.n)
 			break;
 		frames += batch.n;
-		err = transport_seal(&c->transport, iov, batch.n, &c->out);
+		err = conn_seal(c, iov, batch.n);
 		while ((p = pktq_pop(&batch)))
 			err ? drop(c, p, DROP_WRITE_ERROR) : sent(c, p);
 	}

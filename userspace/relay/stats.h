@@ -58,7 +58,8 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(MESH_REFUSED,		"mesh_refused", "a node of the mesh did not let us log in")	\
 	X(MESH_SELF,		"mesh_self", "a node of the mesh is this relay itself")	\
 	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")	\
-	X(NOT_ADMITTED,		"not_admitted", "the key may not log in here")
+	X(NOT_ADMITTED,		"not_admitted", "the key may not log in here")	\
+	X(WEBSOCKET,		"websocket_error", "WebSocket frame that is wrong or too long, or no subprotocol derp")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
@@ -96,6 +97,8 @@ enum admission_outcome {
 	X(tls13,		"TLS 1.3 requests")				\
 	X(http_requests,	"HTTP requests answered or upgraded")			\
 	X(bootstrap_dns_requests, "requests for /bootstrap-dns")			\
+	X(websocket_accepts,	"upgrades to DERP over WebSocket")			\
+	X(websocket_pongs_skipped, "WebSocket pings not answered because the client takes no answers") \
 	X(fast_starts,		"upgrades with Derp-Fast-Start")			\
 	X(logins,		"logins accepted")					\
 	X(packets_received,	"SendPacket frames received")				\
