@@ -123,7 +123,7 @@ $(B)/interop.test: FORCE
 	$(SAY) GO $@
 	$(Q)tools/go test -C tests/interop -c -o $(abspath $@) .
 check-vm:
-	@tests/run deps build-vm 'vm*'
+	@VM_FULL=1 tests/run deps build-vm 'vm*'
 
 # --- fuzzing: clang's libFuzzer over each codec; FUZZ_SECONDS each
 FUZZ_SECONDS ?= 5
