@@ -211,8 +211,9 @@ int main(int argc, char **argv)
 		return fail(err);
 	if (drop_privileges(cfg, &account, kern, control, err, sizeof(err)))
 		return fail(err);
+	/* Some shards may run already: what they use must not be taken apart under them. */
 	if (relay_start(relay, err, sizeof(err)))
-		return fail(err);
+		_exit(fail(err));
 	relay_log_ready(relay);
 
 	wait_for_end(sigfd, relay, control);

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -461,7 +462,11 @@ func TestCompletion(t *testing.T) {
 
 func TestControlCheck(t *testing.T) {
 	needXderp(t, "control socket")
-	s := start(t, opts{mode: tlsName, control: true, mesh: true, args: []string{"--debug-cidrs=0.0.0.0/0"}})
+	args := []string{"--debug-cidrs=0.0.0.0/0"}
+	if os.Getuid() == 0 {
+		args = append(args, "--user=root") // who else may look at the keys
+	}
+	s := start(t, opts{mode: tlsName, control: true, mesh: true, args: args})
 	type checks struct {
 		Fails  int
 		Checks []struct{ Check, State, Found, Fix string }
@@ -503,5 +508,21 @@ func TestControlCheck(t *testing.T) {
 	out, _, code := s.ctlRun(t, "check")
 	if code != 1 || !strings.Contains(out, "-> chmod 600 the file of -c") || !strings.Contains(out, crt) {
 		t.Errorf("exit %d: %s", code, out)
+	}
+}
+
+// Without privilege the certificate's key is looked at by the process that can still open it; the rest is not judged.
+func TestControlCheckWithoutPrivilege(t *testing.T) {
+	needXderp(t, "control socket")
+	if os.Getuid() != 0 {
+		t.Skip("there is nothing to give up")
+	}
+	s := start(t, opts{mode: tlsName, control: true, mesh: true})
+	os.Chmod(filepath.Join(s.dir, testName+".key"), 0600)
+	out, _, _ := s.ctlRun(t, "check", "--json")
+	for check, state := range map[string]string{"key_file": "skip", "tls_key_file": "ok", "certificate_files": "ok"} {
+		if !regexp.MustCompile(`"check": "` + check + `",\s+"state": "` + state + `"`).MatchString(out) {
+			t.Errorf("%s is not %s: %s", check, state, out)
+		}
 	}
 }

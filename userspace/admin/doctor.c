@@ -2,6 +2,7 @@
 #include "admin/doctor.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 
 #include "base/cidr.h"
 #include "base/feature.h"
+#include "base/opener.h"
 #include "base/util.h"
 #include "relay/relay.h"
 
@@ -169,13 +171,36 @@ static void conntrack(const struct patient *p, struct finding *f)
 
 /* --- files */
 
-static void private_file(struct finding *f, const char *path, const char *fix)
+/* By ourselves, or by the process that may still open what we may not. */
+static int look_at(const struct patient *p, const char *path, struct stat *st)
+{
+	int fd, err;
+
+	if (!stat(path, st))
+		return 0;
+	if (errno != EACCES)
+		return -errno;
+	fd = opener_open(p->cfg->opener, path);
+	if (fd < 0)
+		return fd;
+	err = fstat(fd, st) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+static void private_file(const struct patient *p, struct finding *f, const char *path, const char *fix)
 {
 	struct stat st;
+	int err;
 
-	if (!*path)
+	if (!*path) {
 		say(f, SKIP, NULL, "not used");
-	else if (stat(path, &st))
+		return;
+	}
+	err = look_at(p, path, &st);
+	if (err == -EACCES)
+		say(f, SKIP, NULL, "%s is where the relay's user may not look", path);
+	else if (err)
 		say(f, WARN, "put it back: the next start needs it", "%s is not there", path);
 	else if (st.st_mode & 077)
 		say(f, FAIL, fix, "%s has mode %o: others may read or change the key", path, st.st_mode & 0777);
@@ -185,12 +210,12 @@ static void private_file(struct finding *f, const char *path, const char *fix)
 
 static void key_file(const struct patient *p, struct finding *f)
 {
-	private_file(f, p->cfg->dev ? "" : p->cfg->key_path, "chmod 600 the file of -c");
+	private_file(p, f, p->cfg->dev ? "" : p->cfg->key_path, "chmod 600 the file of -c");
 }
 
 static void mesh_key_file(const struct patient *p, struct finding *f)
 {
-	private_file(f, p->cfg->dev ? "" : p->cfg->mesh_psk_file, "chmod 600 the file of -mesh-psk-file");
+	private_file(p, f, p->cfg->dev ? "" : p->cfg->mesh_psk_file, "chmod 600 the file of -mesh-psk-file");
 }
 
 static void tls_key_file(const struct patient *p, struct finding *f)
@@ -199,7 +224,7 @@ static void tls_key_file(const struct patient *p, struct finding *f)
 
 	if (p->cfg->tls)
 		snprintf(path, sizeof(path), "%s/%s.key", p->cfg->certdir, p->cfg->hostname);
-	private_file(f, path, "chmod 600 <hostname>.key in -certdir");
+	private_file(p, f, path, "chmod 600 <hostname>.key in -certdir");
 }
 
 static void certificate_end(const struct patient *p, struct finding *f)
