@@ -64,7 +64,9 @@ static void not_reached(struct meshlink *l)
 
 void meshlink_failed(struct meshlink *l, const char *why)
 {
-	snprintf(l->why, sizeof(l->why), "%s", why);
+	/* What is known already stays: snprintf would empty it first. */
+	if (why != l->why)
+		snprintf(l->why, sizeof(l->why), "%s", why);
 }
 
 static void dial_run(struct job *job)
