@@ -360,7 +360,7 @@ func TestWebSocketBooks(t *testing.T) {
 	needXderp(t, "derper does not count what it writes")
 	for _, m := range []mode{plain, tlsName} {
 		t.Run(m.String(), func(t *testing.T) {
-			s := start(t, opts{mode: m})
+			s := start(t, opts{mode: m, args: []string{"-tcp-write-timeout=60s"}}) // it reads late, however slow this machine is
 			a, slow := s.client(t), s.webClient(t)
 			const total = 3000
 			for range total {
