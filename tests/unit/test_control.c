@@ -86,7 +86,7 @@ static struct world *start_with(uint64_t timeout_ns)
 	struct world *w = calloc(1, sizeof(*w));
 	char err[256];
 
-	strcpy(w->dir, "/tmp/ctl-XXXXXX");
+	snprintf(w->dir, sizeof(w->dir), "/tmp/ctl-XXXXXX");	/* mkdtemp fills it in */
 	assert_non_null(mkdtemp(w->dir));
 	snprintf(w->path, sizeof(w->path), "%s/s", w->dir);
 	if (open_at(w->path, &w->c, timeout_ns, err, sizeof(err)))
@@ -128,7 +128,7 @@ static int dial(const struct world *w)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	strcpy(addr.sun_path, w->path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", w->path);
 	assert_int_equal(0, connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
 	return fd;
 }

@@ -319,22 +319,21 @@ static void json_case(void **state)
 static void nesting(void **state)
 {
 	struct client_info ci;
-	char json[400];
+	char json[400], open[66], close[66];
+	size_t n;
 
 	(void)state;
-	for (size_t depth = 63; depth <= 65; depth++) {
-		size_t n = (size_t)sprintf(json, "{\"x\":");
-
-		memset(json + n, '[', depth);
-		memset(json + n + depth, ']', depth);
-		strcpy(json + n + 2 * depth, "}");
+	memset(open, '[', sizeof(open));
+	memset(close, ']', sizeof(close));
+	for (int depth = 63; depth <= 65; depth++) {
+		snprintf(json, sizeof(json), "{\"x\":%.*s%.*s}", depth, open, depth, close);
 		assert_int_equal(depth <= 64 ? LOGIN_OK : LOGIN_BAD_JSON,
 				 client_info_parse(&ci, json, strlen(json)));
 	}
-	strcpy(json, "{\"x\":[[]");
+	n = (size_t)snprintf(json, sizeof(json), "{\"x\":[[]");
 	for (size_t i = 0; i < 65; i++)
-		strcat(json, ",[]");
-	strcat(json, "]}");		/* wide is not deep */
+		n += (size_t)snprintf(json + n, sizeof(json) - n, ",[]");
+	snprintf(json + n, sizeof(json) - n, "]}");		/* wide is not deep */
 	assert_int_equal(LOGIN_OK, client_info_parse(&ci, json, strlen(json)));
 }
 

@@ -244,10 +244,10 @@ static void too_many_headers(void **state)
 
 	(void)state;
 	for (unsigned int count = HTTP1_MAX_HEADERS; count <= HTTP1_MAX_HEADERS + 1; count++) {
-		n = (size_t)sprintf(raw, "GET / HTTP/1.1\r\nHost: h\r\n");
+		n = (size_t)snprintf(raw, sizeof(raw), "GET / HTTP/1.1\r\nHost: h\r\n");
 		for (unsigned int i = 1; i < count; i++)
-			n += (size_t)sprintf(raw + n, "A%u: %u\r\n", i, i);
-		n += (size_t)sprintf(raw + n, "\r\n");
+			n += (size_t)snprintf(raw + n, sizeof(raw) - n, "A%u: %u\r\n", i, i);
+		n += (size_t)snprintf(raw + n, sizeof(raw) - n, "\r\n");
 		scanned = 0;
 		assert_int_equal(count <= HTTP1_MAX_HEADERS ? 1 : -431,
 				 http1_parse(&r, (uint8_t *)raw, n, &scanned));
