@@ -7,46 +7,27 @@
 #include <unistd.h>
 
 #include "base/slab.h"
-#include "lib/certs.h"
 #include "lib/tls_peer.h"
+#include "lib/tls_server.h"
 #include "net/io_impl.h"
 #include "net/ktls.h"
 #include "net/record_path.h"
 #include "net/transport.h"
 
-#define HOST	"derp.example.com"
 #define MANY	100000
 
 static struct world {
-	char *dir;
-	struct tls_ctx *ctx;
+	struct t_server server;
 	struct ktls_support kernel;
 	struct rbuf_pool pool;
 	struct slab mem;
 	uint8_t data[MANY];
 } w;
 
-static const char *const suite_names[AEAD_SUITE_NR] = {
-	[AEAD_AES_128_GCM]	 = "TLS_AES_128_GCM_SHA256",
-	[AEAD_AES_256_GCM]	 = "TLS_AES_256_GCM_SHA384",
-	[AEAD_CHACHA20_POLY1305] = "TLS_CHACHA20_POLY1305_SHA256",
-};
-
 static int set_up(void **state)
 {
-	struct t_cert cert = { .cn = "x", .san = "DNS:" HOST };
-	struct key derp = { { 1 } };
-	char crt[128], key[128], err[256];
-	struct tls_opts o = { .hostname = HOST, .cert_file = crt, .key_file = key,
-			      .derp_public = &derp, .derp_version = 2 };
-
 	(void)state;
-	w.dir = t_dir_new();
-	snprintf(crt, sizeof(crt), "%s/a.crt", w.dir);
-	snprintf(key, sizeof(key), "%s/a.key", w.dir);
-	t_cert_write(&cert, crt, key);
-	if (tls_ctx_new(&w.ctx, &o, err, sizeof(err)))
-		t_cert_die(err);
+	t_server_init(&w.server);
 	ktls_probe(&w.kernel);
 	slab_init(&w.mem, 64 << 20);
 	for (size_t i = 0; i < MANY; i++)
@@ -59,8 +40,7 @@ static int tear_down(void **state)
 	(void)state;
 	rbuf_pool_done(&w.pool);
 	slab_done(&w.mem);
-	tls_ctx_free(w.ctx);
-	t_dir_free(w.dir);
+	t_server_done(&w.server);
 	return 0;
 }
 
@@ -162,8 +142,8 @@ static void client_listens(struct session *s)
 /* Handshake; the first n bytes of data go out in one flight with Finished. */
 static void session_start(struct session *s, enum aead_suite suite, size_t n, size_t cut)
 {
-	struct t_client_opts o = { .version = TLS1_3_VERSION, .suites = suite_names[suite], .sni = HOST };
-	struct transport_opts to = { .ctx = w.ctx, .own_records = true, .ktls = &w.kernel };
+	struct t_client_opts o = { .version = TLS1_3_VERSION, .suites = t_suite_names[suite], .sni = T_HOST };
+	struct transport_opts to = { .ctx = w.server.ctx, .own_records = true, .ktls = &w.kernel };
 
 	*s = (struct session){ .answer = "hello" };
 	assert_int_equal(0, ktls_socket_pair(s->s));

@@ -3,42 +3,23 @@
 
 #include <openssl/rand.h>
 
-#include "lib/certs.h"
 #include "lib/tls_peer.h"
+#include "lib/tls_server.h"
 #include "net/record.h"
 
-#define HOST	"derp.example.com"
 #define MANY	70000
 
 enum { ALERT = 21, HANDSHAKE = 22, DATA = 23 };
 
 static struct world {
-	char *dir;
-	struct tls_ctx *ctx;
+	struct t_server server;
 	uint8_t data[MANY], got[MANY + 1];
 } w;
 
-static const char *const suite_names[AEAD_SUITE_NR] = {
-	[AEAD_AES_128_GCM]	 = "TLS_AES_128_GCM_SHA256",
-	[AEAD_AES_256_GCM]	 = "TLS_AES_256_GCM_SHA384",
-	[AEAD_CHACHA20_POLY1305] = "TLS_CHACHA20_POLY1305_SHA256",
-};
-
 static int set_up(void **state)
 {
-	struct t_cert cert = { .cn = "x", .san = "DNS:" HOST };
-	struct key derp = { { 1 } };
-	char crt[128], key[128], err[256];
-	struct tls_opts o = { .hostname = HOST, .cert_file = crt, .key_file = key,
-			      .derp_public = &derp, .derp_version = 2 };
-
 	(void)state;
-	w.dir = t_dir_new();
-	snprintf(crt, sizeof(crt), "%s/a.crt", w.dir);
-	snprintf(key, sizeof(key), "%s/a.key", w.dir);
-	t_cert_write(&cert, crt, key);
-	if (tls_ctx_new(&w.ctx, &o, err, sizeof(err)))
-		t_cert_die(err);
+	t_server_init(&w.server);
 	for (size_t i = 0; i < MANY; i++)
 		w.data[i] = (uint8_t)(i * 31 + i / 256);
 	return 0;
@@ -47,8 +28,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	tls_ctx_free(w.ctx);
-	t_dir_free(w.dir);
+	t_server_done(&w.server);
 	return 0;
 }
 
@@ -74,8 +54,8 @@ static void use_engine(struct record_keys *k, enum aead_engine engine)
 
 static void pair_init(struct pair *p, enum aead_suite suite, enum aead_engine engine)
 {
-	struct t_client_opts o = { .version = TLS1_3_VERSION, .suites = suite_names[suite], .sni = HOST };
-	struct tls *t = tls_new(w.ctx);
+	struct t_client_opts o = { .version = TLS1_3_VERSION, .suites = t_suite_names[suite], .sni = T_HOST };
+	struct tls *t = tls_new(w.server.ctx);
 
 	t_out_init(&p->out);
 	t_client_init(&p->c, &o);
@@ -84,7 +64,7 @@ static void pair_init(struct pair *p, enum aead_suite suite, enum aead_engine en
 	assert_int_equal(0, tls_detach(t, &p->k));
 	assert_int_equal(suite, p->k.suite);
 	assert_string_equal("1.3", tls_version(t));
-	assert_string_equal(suite_names[suite], tls_cipher(t));
+	assert_string_equal(t_suite_names[suite], tls_cipher(t));
 	tls_free(t);
 	if (engine != AEAD_AUTO)
 		use_engine(&p->k, engine);
@@ -285,12 +265,12 @@ static void test_engines(void **state)
 /* Finished, then records: nothing of them was taken, wherever the flight is torn. */
 static void test_fast_start(void **state)
 {
-	struct t_client_opts o = { .sni = HOST };
+	struct t_client_opts o = { .sni = T_HOST };
 	size_t n = 2, k, got, left, finished;
 
 	(void)state;
 	for (size_t cut = 1; cut <= n; cut++) {
-		struct tls *t = tls_new(w.ctx);
+		struct tls *t = tls_new(w.server.ctx);
 		struct record_keys keys;
 		struct t_client c;
 		struct t_out out;
@@ -338,8 +318,8 @@ static void test_fast_start(void **state)
 /* TLS 1.2 stays with OpenSSL. */
 static void test_detach_12(void **state)
 {
-	struct t_client_opts o = { .version = TLS1_2_VERSION, .sni = HOST };
-	struct tls *t = tls_new(w.ctx);
+	struct t_client_opts o = { .version = TLS1_2_VERSION, .sni = T_HOST };
+	struct tls *t = tls_new(w.server.ctx);
 	struct record_keys k = { .alert = 77 };
 	struct t_client c;
 	struct t_out out;
