@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/conn.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <sodium.h>
@@ -9,6 +8,7 @@
 
 #include "base/log.h"
 #include "net/listen.h"
+#include "relay/conn_send.h"
 #include "relay/meshlink.h"
 #include "relay/probe.h"
 #include "relay/publish.h"
@@ -21,26 +21,12 @@
 #define FIRST_BYTE_NS	(10 * NS_PER_S)	/* a silent connection is nobody's */
 #define LOGIN_NS	(10 * NS_PER_S)
 #define VERDICT_NS	(15 * NS_PER_S)	/* longer than those who are asked have, waiting included */
-#define LINGER_NS	(500 * NS_PER_MS)
 #define KEEPALIVE_NS	(60 * NS_PER_S)
 #define KEEPALIVE_JITTER_MS	5000
-#define MESH_WRITE_NS	(30 * NS_PER_S)
-
-/* A send under way: what the kernel reads until its event. */
-struct sendop {
-	struct msghdr msg;
-	uint8_t slab_class;
-	struct iovec iov[];
-};
 
 struct conn_id conn_id(const struct conn *c)
 {
 	return (struct conn_id){ .shard = c->shard->id, .slot = c->slot, .gen = c->gen };
-}
-
-static struct io_tag tag(const struct conn *c)
-{
-	return (struct io_tag){ .slot = c->slot, .gen = c->gen };
 }
 
 static void arm_recv(struct conn *c)
@@ -52,9 +38,9 @@ static void arm_recv(struct conn *c)
 	c->receiving = true;
 	c->inflight++;
 	if (max)
-		io_recv_once(c->shard->io, c->fd, max, tag(c));
+		io_recv_once(c->shard->io, c->fd, max, conn_tag(c));
 	else
-		io_recv(c->shard->io, c->fd, tag(c));
+		io_recv(c->shard->io, c->fd, conn_tag(c));
 }
 
 void conn_rearm(struct conn *c)
@@ -67,7 +53,7 @@ void conn_rearm(struct conn *c)
 void conn_pause(struct conn *c)
 {
 	if (c->receiving)
-		io_recv_stop(c->shard->io, c->fd, tag(c));
+		io_recv_stop(c->shard->io, c->fd, conn_tag(c));
 }
 
 void conn_hold(struct conn *c, bool hold)
@@ -187,23 +173,6 @@ static void on_deadline(struct timer *t, void *ctx)
 	}
 }
 
-/* Unsent bytes of a peer that takes none would stay in the kernel for TCP's own long patience. */
-static void on_write_timeout(struct timer *t, void *ctx)
-{
-	struct conn *c = container_of(t, struct conn, write_timer);
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
-	(void)ctx;
-	STAT_INC(&c->shard->stats, write_timeouts);
-	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	conn_close(c, CLOSE_WRITE_TIMEOUT);
-}
-
-static uint64_t write_timeout_ns(const struct conn *c)
-{
-	return conn_is_mesh(c) ? MESH_WRITE_NS : c->shard->cfg->write_timeout_ns;
-}
-
 /* Refused before it cost us a slot. */
 static void refuse(struct shard *s, int fd, enum close_reason why)
 {
@@ -252,7 +221,7 @@ static void setup(struct conn *c, int fd, bool main_port)
 	list_init(&c->dirty);
 	list_init(&c->starved);
 	timer_init(&c->deadline, on_deadline);
-	timer_init(&c->write_timer, on_write_timeout);
+	timer_init(&c->write_timer, conn_on_write_timeout);
 	outbuf_init(&c->out, &s->out);
 	STAT_INC(&s->stats, conns);
 }
@@ -435,10 +404,6 @@ static void count_ktls(struct conn *c)
 	if (c->ktls) {
 		STAT_INC(st, ktls_installs);
 		STAT_INC(st, ktls_active);
-		if (c->peer) {
-			STAT_SET(&c->peer->facts, transport, DERP_KTLS);
-			publish_touch(c);
-		}
 	} else {
 		STAT_INC(st, ktls_fallbacks[k - KTLS_ON - 1]);
 	}
@@ -520,11 +485,6 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 		input_ended(c, r);
 }
 
-static bool nothing_to_send(const struct conn *c)
-{
-	return !c->sending && !outbuf_len(&c->out) && (!c->peer || sendq_empty(c->peer));
-}
-
 /* The receive is over; that the error may have been a record the kernel would not take for data is the transport's business. */
 static void receive_failed(struct conn *c, int err)
 {
@@ -565,7 +525,7 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 	}
 	if (c->state == CONN_CLOSING) {
 		c->eof = true;
-		if (ev->res < 0 || (c->shut && nothing_to_send(c)))
+		if (ev->res < 0 || (c->shut && conn_nothing_to_send(c)))
 			conn_close(c, c->finish_reason);
 	} else if (ev->res < 0) {
 		receive_failed(c, ev->res);
@@ -575,207 +535,13 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 	}
 }
 
-/* --- output */
-
-int conn_seal(struct conn *c, const struct iovec *iov, unsigned int n)
-{
-	return c->ws ? websocket_seal(c, iov, n) : transport_seal(&c->transport, iov, n, &c->out);
-}
-
-/* Must frames be put into the out buffer, or can they be sent from where they lie? The lengths that WebSocket writes in front
- * would not hold for packets that a full socket drops. */
-static bool seals(const struct conn *c)
-{
-	return c->ws || transport_seals(&c->transport);
-}
-
-int conn_write(struct conn *c, const void *p, size_t n)
-{
-	struct iovec iov = { (void *)p, n };
-
-	assert(!c->peer || !c->peer->flight.n);
-	conn_mark_dirty(c);
-	return conn_seal(c, &iov, 1);
-}
-
-void conn_mark_dirty(struct conn *c)
-{
-	if (list_empty(&c->dirty))
-		list_push_back(&c->shard->dirty, &c->dirty);
-}
-
-/* Point a send at what goes next: the out buffer, else frames from where they lie. */
-static struct sendop *next_send(struct conn *c)
-{
-	struct iovec iov[SENDQ_IOV];
-	unsigned int n = 0;
-	struct sendop *op;
-	uint8_t cls;
-
-	if (outbuf_len(&c->out))
-		iov[n++] = (struct iovec){ c->out.o.p + c->out.off, outbuf_len(&c->out) };
-	if (!seals(c) && c->peer)
-		n += sendq_gather(c, iov + n, SENDQ_IOV - n);
-	if (!n)
-		return NULL;
-	op = slab_alloc(&c->shard->out, sizeof(*op) + n * sizeof(*iov), &cls);
-	if (!op) {
-		c->shard->retry = true;
-		conn_mark_dirty(c);
-		return NULL;
-	}
-	memcpy(op->iov, iov, n * sizeof(*iov));
-	op->msg = (struct msghdr){ .msg_iov = op->iov, .msg_iovlen = n };
-	op->slab_class = cls;
-	return op;
-}
-
-static void send_done(struct conn *c)
-{
-	c->sending = false;
-	slab_free(&c->shard->out, c->send, c->send->slab_class);
-	c->send = NULL;
-}
-
-/* All is flushed: our FIN, then wait for theirs, so that what we sent is not lost to a reset. */
-static void finish_flushed(struct conn *c)
-{
-	/* Flushed before the transport's own last word, which passes by the out buffer under kTLS. */
-	if (c->ws && websocket_say_close(c))
-		return;
-	if (!c->shut) {
-		c->shut = true;
-		transport_shutdown(&c->transport, &c->out);
-		if (outbuf_len(&c->out)) {
-			conn_mark_dirty(c);
-			return;
-		}
-	}
-	shutdown(c->fd, SHUT_WR);
-	if (c->eof)
-		conn_close(c, c->finish_reason);
-	else
-		/* Nothing more to flush: a client that keeps its side open must not hold up a drain. */
-		timer_arm(&c->shard->wheel, &c->deadline, c->shard->now_ns + LINGER_NS);
-}
-
-static void blocked(struct conn *c, bool progress)
-{
-	struct shard *s = c->shard;
-	uint64_t limit = write_timeout_ns(c);
-
-	c->blocked = true;
-	STAT_INC(&s->stats, sends_short);
-	if (c->peer)
-		sendq_block(c);
-	if (c->state == CONN_DEAD)
-		return;
-	if (limit && (progress || !timer_armed(&c->write_timer)))
-		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
-	c->inflight++;
-	io_writable(s->io, c->fd, tag(c));
-}
-
-/* Under kTLS, before more data may go. Returns whether it may now. */
-static bool update_keys(struct conn *c)
-{
-	int err = transport_update_keys(&c->transport);
-
-	if (err == -EAGAIN)
-		blocked(c, false);
-	else if (err == -EKEYEXPIRED)
-		conn_finish(c, CLOSE_KTLS_REKEY);
-	else if (err)
-		conn_close(c, CLOSE_TLS_ERROR);
-	return !err;
-}
-
-void conn_flush(struct conn *c)
-{
-	struct shard *s = c->shard;
-	int err;
-
-	if (c->sending || c->blocked || c->state == CONN_DEAD)
-		return;
-	if (transport_update_due(&c->transport) && c->state != CONN_CLOSING && !update_keys(c))
-		return;
-	if (seals(c) && c->peer) {
-		err = sendq_seal(c);
-		if (err) {
-			conn_close(c, err == -ENOMEM ? CLOSE_NO_MEMORY : CLOSE_TLS_ERROR);
-			return;
-		}
-	}
-	c->send = next_send(c);
-	if (!c->send) {
-		if (c->state == CONN_CLOSING && nothing_to_send(c))
-			finish_flushed(c);
-		return;
-	}
-	c->sending = true;
-	c->inflight++;
-	STAT_INC(&s->stats, sends);
-	io_send(s->io, c->fd, &c->send->msg, tag(c));
-}
-
-static size_t send_size(const struct sendop *op)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < op->msg.msg_iovlen; i++)
-		n += op->iov[i].iov_len;
-	return n;
-}
-
-/* Clients often close without waiting for our close_notify: that is no other end than the one they announced. */
-static void send_failed(struct conn *c)
-{
-	conn_close(c, c->state == CONN_CLOSING ? c->finish_reason : CLOSE_RESET);
-}
-
-void conn_on_send(struct conn *c, const struct io_event *ev)
-{
-	size_t took = ev->res > 0 ? (size_t)ev->res : 0, from_out;
-	size_t all = send_size(c->send);
-
-	send_done(c);
-	if (ev->res < 0 && ev->res != -EAGAIN && ev->res != -EINTR) {
-		send_failed(c);
-		return;
-	}
-	from_out = min_of(took, outbuf_len(&c->out));
-	if (from_out)
-		outbuf_consume(&c->out, from_out);
-	if (c->peer)
-		sendq_sent(c, took - from_out);
-	if (transport_sent(&c->transport, took))
-		conn_mark_dirty(c);
-	if (took < all) {
-		blocked(c, took > 0);
-		return;
-	}
-	timer_disarm(&c->shard->wheel, &c->write_timer);
-	if (!nothing_to_send(c) || c->state == CONN_CLOSING)
-		conn_mark_dirty(c);
-}
-
-void conn_on_writable(struct conn *c, const struct io_event *ev)
-{
-	c->blocked = false;
-	if (ev->res < 0 && ev->res != -ECANCELED)
-		send_failed(c);
-	else
-		conn_mark_dirty(c);
-}
-
 /* --- the end */
 
 static void release(struct conn *c)
 {
 	struct shard *s = c->shard;
 
-	if (c->send)
-		send_done(c);
+	conn_send_free(c);
 	if (c->peer)
 		peer_free(c);
 	outbuf_done(&c->out);
