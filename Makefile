@@ -40,7 +40,7 @@ SRC     := $(filter-out userspace/kern/none.c,$(SRC))
 endif
 OBJ     := $(SRC:%.c=$(B)/%.o)
 LIB     := $(B)/libxderp.a
-BINS    := $(B)/xderpd $(B)/xderpctl $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench)
+BINS    := $(B)/xderpd $(B)/xderpctl $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench $(B)/bench-floor)
 
 .PHONY: all
 all: $(BINS)
@@ -85,7 +85,12 @@ $(B)/xderpctl: $(patsubst %.c,$(B)/%.o,$(wildcard userspace/ctl/*.c)) $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(B)/xderp-bench: $(patsubst %.c,$(B)/%.o,$(wildcard bench/*.c)) $(LIB)
+BENCH_PROGRAMS := floor
+$(B)/xderp-bench: $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_PROGRAMS:%=bench/%.c),$(wildcard bench/*.c))) $(LIB)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/bench-%: $(B)/bench/%.o $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

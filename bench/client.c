@@ -55,7 +55,7 @@ static int tls_context(struct net *net, bool lean)
 		return -ENOMEM;
 	net->ctx = ctx;
 	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
-	SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256");
+	SSL_CTX_set_ciphersuites(ctx, CLIENT_TLS_SUITE);
 	SSL_CTX_set1_groups_list(ctx, "X25519");
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -63,7 +63,7 @@ static int tls_context(struct net *net, bool lean)
 		SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	} else {
 		SSL_CTX_set_read_ahead(ctx, 1);
-		SSL_CTX_set_default_read_buffer_len(ctx, 128 * 1024);
+		SSL_CTX_set_default_read_buffer_len(ctx, CLIENT_TLS_BUFFER);
 	}
 	if (!net->o->verify)
 		return 0;
@@ -74,9 +74,10 @@ static int tls_context(struct net *net, bool lean)
 int net_open(struct net *ret, const struct options *o, bool lean)
 {
 	struct net net = { .o = o, .epoll = -1 };
-	int err;
+	int err = 0;
 
-	err = resolve(&net, o->server);
+	if (o->server)
+		err = resolve(&net, o->server);
 	if (!err && o->tls)
 		err = tls_context(&net, lean);
 	if (err)
@@ -321,6 +322,13 @@ int client_start(struct client *c)
 	c->state = CLIENT_CONNECTING;
 	c->want_out = true;
 	return watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
+}
+
+int client_ready(struct client *c)
+{
+	c->state = CLIENT_READY;
+	c->want_out = false;
+	return watch(c, EPOLL_CTL_ADD, EPOLLIN);
 }
 
 static bool is_name(const char *host)

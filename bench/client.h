@@ -54,12 +54,18 @@ struct client {
 	size_t out_off, out_len, out_cap;
 };
 
+/* What both ends of a TLS connection of ours agree on. */
+#define CLIENT_TLS_SUITE	"TLS_AES_128_GCM_SHA256"
+#define CLIENT_TLS_BUFFER	(128 * 1024)
+
 /* New key pair, no connection. */
 void client_init(struct client *c, struct net *net);
 /* Begin to connect; client_login() goes on at every event of the client. */
 int client_start(struct client *c);
 /* Returns 1 once logged in, 0 if it takes longer, or a negative errno. */
 int client_login(struct client *c);
+/* Logged in by other means (fd and ssl are set): from now on its events are told. */
+int client_ready(struct client *c);
 /* Closes, frees, may be started again. */
 void client_close(struct client *c);
 

@@ -70,38 +70,64 @@ int fleet_run(struct fleet *f, struct net *net)
 
 struct crowd {
 	struct net net;
+	unsigned int n;
 	struct client *all;
 	struct client **ref;
 	struct fleet fleet;
 };
 
-static void crowd_done(struct crowd *w, unsigned int n)
+void crowd_close(struct crowd *w)
 {
-	for (unsigned int i = 0; w->all && i < n; i++)
+	if (!w)
+		return;
+	for (unsigned int i = 0; w->all && i < w->n; i++)
 		client_close(&w->all[i]);
 	free(w->all);
 	free(w->ref);
 	net_close(&w->net);
+	free(w);
 }
 
-static int crowd_init(struct crowd *w, const struct options *o, unsigned int n, bool keep)
+static int crowd_new(struct crowd **ret, const struct options *o, unsigned int n, bool keep)
 {
+	struct crowd *w = calloc(1, sizeof(*w));
 	int err;
 
-	memset(w, 0, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
 	err = net_open(&w->net, o, true);
-	if (err)
+	if (err) {
+		free(w);
 		return err;
+	}
+	w->n = n;
 	w->all = calloc(n, sizeof(*w->all));
 	w->ref = calloc(n, sizeof(*w->ref));
-	if (!w->all || !w->ref)
+	if (!w->all || !w->ref) {
+		crowd_close(w);
 		return -ENOMEM;
+	}
 	for (unsigned int i = 0; i < n; i++) {
 		client_init(&w->all[i], &w->net);
 		w->ref[i] = &w->all[i];
 	}
 	w->fleet = (struct fleet){ .client = w->ref, .n = n, .at_once = o->concurrency, .keep = keep };
+	*ret = w;
 	return 0;
+}
+
+int crowd_open(struct crowd **ret, const struct options *o, unsigned int n)
+{
+	int err = crowd_new(ret, o, n, true);
+
+	if (err)
+		return err;
+	err = fleet_run(&(*ret)->fleet, &(*ret)->net);
+	if (err) {
+		crowd_close(*ret);
+		*ret = NULL;
+	}
+	return err;
 }
 
 static void wait_s(double s)
@@ -114,13 +140,11 @@ static void wait_s(double s)
 /* One login before the count begins: tables, heaps and certificates that every server sets up once. */
 static int warm_up(const struct options *o)
 {
-	struct crowd w;
+	struct crowd *w = NULL;
 	int err;
 
-	err = crowd_init(&w, o, 1, true);
-	if (!err)
-		err = fleet_run(&w.fleet, &w.net);
-	crowd_done(&w, 1);
+	err = crowd_open(&w, o, 1);
+	crowd_close(w);
 	if (!err)
 		wait_s(o->warmup);
 	return err;
@@ -141,16 +165,16 @@ int fleet_idle(const struct options *o, struct report *r)
 	struct mem_sample before = { 0 }, after = { 0 };
 	struct cpu_sample from, rest, to;
 	pid_t pid = (pid_t)o->server_pid;
-	struct crowd w;
+	struct crowd *w = NULL;
 	int err;
 
 	err = warm_up(o);
 	if (err)
 		return err;
-	err = crowd_init(&w, o, o->idle, true);
+	err = crowd_new(&w, o, o->idle, true);
 	if (err || (pid && (err = mem_sample(&before, pid))) || (err = cpu_sample(&from, pid)))
 		goto out;
-	err = fleet_run(&w.fleet, &w.net);
+	err = fleet_run(&w->fleet, &w->net);
 	if (err || (err = cpu_sample(&rest, pid)))
 		goto out;
 	wait_s(o->duration);
@@ -159,13 +183,13 @@ int fleet_idle(const struct options *o, struct report *r)
 		err = mem_sample(&after, pid);
 	if (err)
 		goto out;
-	report_add(r, "connections", "", w.fleet.done);
+	report_add(r, "connections", "", w->fleet.done);
 	report_memory(r, &before, &after, o->idle);
 	report_add(r, "login_server_cpu_each", "us", (double)(rest.server_ns - from.server_ns) / 1e3 / o->idle);
 	report_add(r, "idle_server_cpu", "%", 100 * (double)(to.server_ns - rest.server_ns) /
 		   (double)(to.wall_ns - rest.wall_ns));
 out:
-	crowd_done(&w, o->idle);
+	crowd_close(w);
 	return err;
 }
 
@@ -174,7 +198,7 @@ int fleet_storm(const struct options *o, struct report *r)
 	pid_t pid = (pid_t)o->server_pid;
 	struct cpu_sample from, to;
 	struct hist *h;
-	struct crowd w;
+	struct crowd *w = NULL;
 	double n;
 	int err;
 
@@ -182,27 +206,27 @@ int fleet_storm(const struct options *o, struct report *r)
 	if (err)
 		return err;
 	h = calloc(1, sizeof(*h));
-	err = crowd_init(&w, o, o->storm, false);
+	err = crowd_new(&w, o, o->storm, false);
 	if (!h || err)
 		goto out;
-	w.fleet.latency = h;
+	w->fleet.latency = h;
 	err = cpu_sample(&from, pid);
 	if (!err)
-		err = fleet_run(&w.fleet, &w.net);
+		err = fleet_run(&w->fleet, &w->net);
 	if (!err)
 		err = cpu_sample(&to, pid);
 	if (err)
 		goto out;
-	n = w.fleet.done;
+	n = w->fleet.done;
 	report_add(r, "logins", "", n);
-	report_add(r, "logins_failed", "", w.fleet.failed);
+	report_add(r, "logins_failed", "", w->fleet.failed);
 	report_add(r, "logins_per_second", "", n * 1e9 / (double)(to.wall_ns - from.wall_ns));
 	report_cpu(r, &from, &to, n);
 	report_latency(r, h);
-	if (w.fleet.failed)
-		fprintf(stderr, "xderp-bench: a login failed: %s\n", strerror(-w.fleet.last_error));
+	if (w->fleet.failed)
+		fprintf(stderr, "xderp-bench: a login failed: %s\n", strerror(-w->fleet.last_error));
 out:
-	crowd_done(&w, o->storm);
+	crowd_close(w);
 	free(h);
 	return err;
 }

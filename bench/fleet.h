@@ -19,6 +19,11 @@ struct fleet {
 /* Log all of them in. Returns 0; a failed login is counted, and an error (the first one met) if keep is set. */
 int fleet_run(struct fleet *f, struct net *net);
 
+/* Clients that log in, and stay, and do nothing else. */
+struct crowd;
+int crowd_open(struct crowd **ret, const struct options *o, unsigned int n);
+void crowd_close(struct crowd *w);	/* takes NULL */
+
 /* The modes --idle and --storm, start to end. */
 int fleet_idle(const struct options *o, struct report *r);
 int fleet_storm(const struct options *o, struct report *r);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "fleet.h"
 #include "traffic.h"
 
 #define DRAIN_NS	(2 * NS_PER_S)
@@ -36,6 +37,7 @@ struct load {
 	double interval_ns;
 	sem_t entered;		/* posted by each worker once it is in the wanted phase */
 	unsigned int running;
+	struct crowd *crowd;	/* connected beside the load; NULL: none */
 	struct worker *worker;
 };
 
@@ -50,11 +52,6 @@ static unsigned int share(unsigned int total, unsigned int parts, unsigned int i
 	return total / parts + (i < total % parts);
 }
 
-static unsigned int clients_of(const struct options *o)
-{
-	return o->pairs + o->fan_in + o->fan_out + o->random;
-}
-
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -63,7 +60,7 @@ static void *worker_main(void *arg)
 	if (o->pin)
 		w->err = pin_thread(o->pin, w->index);
 	if (!w->err)
-		w->err = traffic_open(&w->t, share(clients_of(o), o->threads, w->index),
+		w->err = traffic_open(&w->t, share(options_clients(o), o->threads, w->index),
 				      share(o->slow, o->threads, w->index));
 	sem_post(&w->load->entered);
 	while (!w->err && traffic_run(&w->t) != PHASE_STOP)
@@ -92,6 +89,7 @@ static void load_close(struct load *l)
 		traffic_close(&l->worker[i].t);
 	}
 	free(l->worker);
+	crowd_close(l->crowd);
 	sem_destroy(&l->entered);
 }
 
@@ -103,8 +101,13 @@ static int load_open(struct load *l, const struct options *o)
 	memset(l, 0, sizeof(*l));
 	l->o = o;
 	sem_init(&l->entered, 0, 0);
-	if (o->threads > clients_of(o) || (o->random && o->random / o->threads < 2))
+	if (o->threads > options_clients(o) || (o->random && o->random / o->threads < 2))
 		return -EINVAL;
+	if (o->idle) {
+		err = crowd_open(&l->crowd, o, o->idle);
+		if (err)
+			return err;
+	}
 	l->worker = calloc(o->threads, sizeof(*l->worker));
 	if (!l->worker)
 		return -ENOMEM;
@@ -279,6 +282,7 @@ static void report_span(struct load *l, struct report *r, const struct edge *fro
 {
 	double s = (double)(to->cpu.wall_ns - from->cpu.wall_ns) / 1e9;
 	double packets = (double)(to->count.delivered - from->count.delivered);
+	struct mem_sample mem;
 
 	report_add(r, "offered_per_second", "", (double)(to->count.offered - from->count.offered) / s);
 	report_add(r, "packets_per_second", "", packets / s);
@@ -286,6 +290,8 @@ static void report_span(struct load *l, struct report *r, const struct edge *fro
 	if (to->count.reads > from->count.reads)
 		report_add(r, "packets_per_read", "", packets / (double)(to->count.reads - from->count.reads));
 	report_cpu(r, &from->cpu, &to->cpu, packets);
+	if (l->o->server_pid && !mem_sample(&mem, (pid_t)l->o->server_pid))
+		report_add(r, "server_rss", "KiB", (double)mem.rss / 1024);
 	report_latencies(l, r);
 }
 
@@ -334,16 +340,30 @@ out:
 	return err;
 }
 
-/* Nothing lost, and the generator itself kept up: else the rate was never tried. */
-static bool is_clean(const struct counters *was, const struct counters *is, const struct edge *from,
-		     const struct edge *to, double rate)
+enum verdict { RATE_CLEAN, RATE_LOSSY, RATE_UNTRIED };	/* untried: the generator did not keep up */
+
+/* It had no time left while the server had: what was lost, it did not take. */
+static bool is_generator_bound(const struct load *l, const struct edge *from, const struct edge *to)
+{
+	double wall = (double)(to->cpu.wall_ns - from->cpu.wall_ns);
+
+	return (double)(to->cpu.self_ns - from->cpu.self_ns) > 0.97 * wall * l->o->threads &&
+	       (double)(to->cpu.server_ns - from->cpu.server_ns) < 0.95 * wall;
+}
+
+static enum verdict judge_rate(const struct load *l, const struct counters *was, const struct counters *is,
+			       const struct edge *from, const struct edge *to, double rate)
 {
 	double s = (double)(to->cpu.wall_ns - from->cpu.wall_ns) / 1e9;
 	double offered = (double)(to->count.offered - from->count.offered) / s;
+	uint64_t lost = is->offered - was->offered - (is->delivered - was->delivered);
 
-	if (offered < 0.98 * rate)
-		fprintf(stderr, "%9.0f packets/s: the generator cannot do more than %.0f\n", rate, offered);
-	return offered >= 0.98 * rate && is->offered - was->offered == is->delivered - was->delivered;
+	fprintf(stderr, "%9.0f packets/s: %llu of %llu lost\n", rate, (unsigned long long)lost,
+		(unsigned long long)(is->offered - was->offered));
+	if (offered >= 0.98 * rate)
+		return !lost ? RATE_CLEAN : is_generator_bound(l, from, to) ? RATE_UNTRIED : RATE_LOSSY;
+	fprintf(stderr, "%9.0f packets/s: the generator cannot do more than %.0f\n", rate, offered);
+	return RATE_UNTRIED;
 }
 
 static double next_rate(double good, double bad)
@@ -359,8 +379,8 @@ int load_search(const struct options *o, struct report *r)
 	struct edge from, to;
 	struct counters was, is = { 0 };
 	struct report best = { 0 };
+	enum verdict verdict, limit = RATE_CLEAN;
 	struct load l;
-	bool clean;
 	int err;
 
 	err = load_open(&l, o);
@@ -370,11 +390,8 @@ int load_search(const struct options *o, struct report *r)
 		err = trial(&l, &from, &to, &is);
 		if (err)
 			break;
-		clean = is_clean(&was, &is, &from, &to, rate);
-		fprintf(stderr, "%9.0f packets/s: %llu of %llu lost\n", rate,
-			(unsigned long long)(is.offered - was.offered - (is.delivered - was.delivered)),
-			(unsigned long long)(is.offered - was.offered));
-		if (clean) {
+		verdict = judge_rate(&l, &was, &is, &from, &to, rate);
+		if (verdict == RATE_CLEAN) {
 			good = rate;
 			best.n = 0;
 			report_span(&l, &best, &from, &to);
@@ -383,11 +400,13 @@ int load_search(const struct options *o, struct report *r)
 			continue;
 		} else {
 			bad = rate;
+			limit = verdict;
 		}
 		rate = next_rate(good, bad);
 	}
 	if (!err) {
 		report_add(r, "loss_free_rate", "packets/s", good);
+		report_add(r, "generator_bound", "", limit == RATE_UNTRIED);
 		for (unsigned int i = 0; i < best.n; i++)
 			report_add(r, best.row[i].name, best.row[i].unit, best.row[i].value);
 		err = is_wrong(&is);

@@ -45,6 +45,7 @@ struct cpu_sample {
 	uint64_t wall_ns;
 	uint64_t server_ns;	/* all threads of the server, also those that ended; 0 without a pid */
 	uint64_t self_ns;	/* all threads of this process */
+	uint64_t kernel_ns;	/* all kernel threads, whoever they work for */
 	uint64_t machine_ns;	/* all processors, everything that is not idle, waiting or stolen */
 	uint64_t stolen_ns;	/* taken by the hypervisor: a large value spoils the run */
 	uint64_t switches;	/* context switches of the whole machine */

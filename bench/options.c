@@ -32,10 +32,11 @@ static const struct row {
 	{ "pairs",       NUMBER, AT(pairs),       "N pairs, the first of each sends to the second" },
 	{ "bidi",        FLAG,   AT(bidi),        "  both send" },
 	{ "pingpong",    FLAG,   AT(pingpong),    "  one packet in flight per pair, sent back and forth (--pairs 1)" },
+	{ "direct",      FLAG,   AT(direct),      "  no relay, the two of a pair are connected; with --server: by bench-floor there" },
 	{ "fan-in",      NUMBER, AT(fan_in),      "N senders, one receiver" },
 	{ "fan-out",     NUMBER, AT(fan_out),     "one sender, N receivers in turn" },
 	{ "random",      NUMBER, AT(random),      "N clients, each sends to a random other one" },
-	{ "idle",        NUMBER, AT(idle),        "log N clients in and hold them: server memory per connection" },
+	{ "idle",        NUMBER, AT(idle),        "log N clients in and hold them: server memory per connection; with a load: beside it" },
 	{ "storm",       NUMBER, AT(storm),       "N logins and logouts: logins per second, server CPU per login" },
 
 	{ "size",        TEXT,   AT(size),        "payload bytes: N, N:WEIGHT,N:WEIGHT,... or imix (64:7,576:4,1400:1); 1400" },
@@ -66,9 +67,14 @@ void options_help(void)
 		printf("  --%-12s %s\n", rows[i].name, rows[i].help);
 }
 
+unsigned int options_clients(const struct options *o)
+{
+	return o->pairs + o->fan_in + o->fan_out + o->random;
+}
+
 const char *options_mode(const struct options *o)
 {
-	if (o->idle)
+	if (o->idle && !options_clients(o))
 		return "idle";
 	if (o->storm)
 		return "storm";
@@ -132,14 +138,16 @@ static int parse_size(struct options *o)
 
 static const char *complaint(struct options *o)
 {
-	int modes = !!o->pairs + !!o->fan_in + !!o->fan_out + !!o->random + !!o->idle + !!o->storm;
+	int modes = !!o->pairs + !!o->fan_in + !!o->fan_out + !!o->random + !!o->storm;
 
-	if (!o->server || !strchr(o->server, ':'))
+	if (o->server ? !strchr(o->server, ':') : !o->direct)
 		return "--server HOST:PORT is needed";
-	if (modes > 1)
+	if (modes > 1 || (o->storm && o->idle))
 		return "one mode only";
-	if (!modes)
+	if (!modes && !o->idle)
 		o->pairs = 1;
+	if (o->direct && (!o->pairs || o->slow || o->idle))
+		return "--direct goes with --pairs, not with --slow or --idle";
 	if (o->pingpong && !o->pairs)
 		return "--pingpong goes with --pairs";
 	if (o->pingpong) {
@@ -156,7 +164,7 @@ static const char *complaint(struct options *o)
 		return "--burst: 1 to 1024, and not more than --window";
 	if (!o->threads || o->threads > 64 || !o->concurrency)
 		return "--threads: 1 to 64; --concurrency: 1 or more";
-	if (o->packets && (o->search || o->idle || o->storm))
+	if (o->packets && (o->search || !options_clients(o)))
 		return "--packets goes with a load, not with --search, --idle or --storm";
 	if (!(o->duration > 0) || (o->verify && o->insecure))
 		return "--duration must be positive; --verify and --insecure exclude each other";

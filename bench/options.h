@@ -15,9 +15,9 @@ struct options {
 	const char *sni;	/* NULL: the host, if it is a name */
 	bool tls, verify, insecure, fast_start;
 
-	/* exactly one of these is set */
+	/* exactly one of these is set, but for idle, which may go with a load */
 	unsigned int pairs, fan_in, fan_out, random, idle, storm;
-	bool pingpong, bidi;
+	bool pingpong, bidi, direct;
 
 	const char *size;
 	uint32_t sizes[OPTIONS_SIZES];	/* drawn from evenly: weights are repetitions */
@@ -40,5 +40,7 @@ struct options {
 int options_parse(struct options *ret, int argc, char **argv);
 void options_help(void);
 const char *options_mode(const struct options *o);
+/* What the load's mode counts; 0: no load. */
+unsigned int options_clients(const struct options *o);
 
 #endif

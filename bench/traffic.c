@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "direct.h"
 #include "fleet.h"
 #include "payload.h"
 #include "wire/frame.h"
@@ -108,7 +109,7 @@ static int log_in(struct traffic *t)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < t->npeers; i++)
 		ref[i] = &t->peer[i].c;
-	err = fleet_run(&f, &t->net);
+	err = t->o->direct ? direct_run(&t->net, ref, t->npeers) : fleet_run(&f, &t->net);
 	free(ref);
 	return err;
 }
@@ -173,8 +174,9 @@ static uint32_t put_packet(struct traffic *t, struct peer *p, uint64_t due_ns)
 	uint32_t len = o->sizes[o->nsizes > 1 ? draw(t, o->nsizes) : 0];
 	uint8_t *out = client_append(&p->c, DERP_HDR_LEN + DERP_KEY_LEN + len);
 
-	frame_put_head(out, DERP_SEND_PACKET, DERP_KEY_LEN + len);
-	memcpy(out + DERP_HDR_LEN, f->dst->c.pub.b, DERP_KEY_LEN);
+	/* Without a relay a packet leaves as it is to arrive. */
+	frame_put_head(out, o->direct ? DERP_RECV_PACKET : DERP_SEND_PACKET, DERP_KEY_LEN + len);
+	memcpy(out + DERP_HDR_LEN, (o->direct ? f->src : f->dst)->c.pub.b, DERP_KEY_LEN);
 	payload_build(out + DERP_HDR_LEN + DERP_KEY_LEN, len, (uint32_t)(f - t->flow), f->sent, due_ns);
 	f->sent++;
 	return len;

@@ -27,10 +27,10 @@ static void raise_limit(void)
 
 static int run(const struct options *o, struct report *r)
 {
-	if (o->idle)
-		return fleet_idle(o, r);
 	if (o->storm)
 		return fleet_storm(o, r);
+	if (!options_clients(o))
+		return fleet_idle(o, r);
 	return o->search ? load_search(o, r) : load_run(o, r);
 }
 
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	}
 	err = run(&o, &r);
 	if (err < 0) {
-		fprintf(stderr, "xderp-bench: %s: %s\n", o.server, strerror(-err));
+		fprintf(stderr, "xderp-bench: %s: %s\n", o.server ? o.server : "direct", strerror(-err));
 		return EXIT_BROKEN;
 	}
 	report_print(&r, &o);
