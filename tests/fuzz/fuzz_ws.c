@@ -13,32 +13,27 @@ struct sum {
 static struct sum read_all(const uint8_t *data, size_t n, size_t step)
 {
 	struct sum s = { .stream = 14695981039346656037ULL };
-	struct ws_reader r = { 0 };
+	struct ws_stream w;
 	struct ws_piece f;
-	size_t used, k;
 	uint8_t *b;
+	size_t k;
 	int e;
 
+	CHECK(!ws_init(&w));
 	for (size_t i = 0; i < n && !s.status; i += k) {
 		k = min_of(step, n - i);
 		b = t_block(data + i, k);
-		for (size_t at = 0; at < k && !s.status; at += used) {
-			e = ws_read(&r, b + at, k - at, &used, &f);
-			CHECK(used && used <= k - at);
-			if (e < 0)
-				s.status = -e;
+		ws_feed(&w, b, k);
+		while ((e = ws_next(&w, &f)) > 0) {
 			s.controls += e == WS_CONTROL;
-			for (size_t j = 0; e == WS_CONTROL && j < f.n; j++)
-				s.stream = (s.stream ^ f.p[j]) * 1099511628211ULL;
-			if (e != WS_DATA)
-				continue;
-			CHECK(f.p >= b && f.n && f.p + f.n <= b + k);
-			s.bytes += f.n;
+			s.bytes += e == WS_DATA ? f.n : 0;
 			for (size_t j = 0; j < f.n; j++)
 				s.stream = (s.stream ^ f.p[j]) * 1099511628211ULL;
 		}
+		s.status = -e;
 		free(b);
 	}
+	ws_done(&w);
 	CHECK(!s.status || s.status == WS_PROTOCOL_ERROR || s.status == WS_UNSUPPORTED || s.status == WS_TOO_BIG);
 	return s;
 }

@@ -321,7 +321,7 @@ func TestWebSocketHostile(t *testing.T) {
 		{"ping of 126 bytes", m(0x89, make([]byte, 126)), 1002},
 		{"32769 bytes in fragments", cat(m(0x02, append(hello, make([]byte, 32768-len(hello))...)), m(0x80, []byte{1})), 1009},
 		{"length not as short as it can be", []byte{0x82, 0xfe, 0, 5, 0, 0, 0, 0, 1, 2, 3, 4, 5}, 1002},
-		{"2^62 bytes", []byte{0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 1009},
+		{"2^62 bytes", []byte{0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 1009},
 		{"close without a code", m(0x88, nil), 1005},
 		{"close 1000", m(0x88, []byte{3, 232}), 1000},
 		{"close 4999, with words", m(0x88, []byte("\x13\x87why")), 4999},

@@ -322,7 +322,7 @@ void conn_unstash(struct conn *c)
 	c->scanned = 0;
 }
 
-static bool takes_input(const struct conn *c)
+bool conn_takes_input(const struct conn *c)
 {
 	return c->state != CONN_DEAD && c->state != CONN_CLOSING;
 }
@@ -333,7 +333,7 @@ static size_t stream_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 	const struct websocket *ws = c->ws;
 	size_t used = 0;
 
-	while (used < n && takes_input(c) && c->ws == ws) {
+	while (used < n && conn_takes_input(c) && c->ws == ws) {
 		switch (c->state) {
 		case CONN_HTTP:
 			used += http_input(c, b, p + used, n - used);
@@ -359,21 +359,14 @@ static size_t stream_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 static bool conn_input(void *ctx, struct rbuf *b, uint8_t *p, size_t n)
 {
 	struct conn *c = ctx;
-	struct iovec piece;
-	size_t used;
+	size_t used = 0;
 
 	if (c->state == CONN_HANDSHAKE)
 		established(c);
-	while (n && takes_input(c)) {
-		if (c->ws) {
-			used = websocket_input(c, p, n, &piece);
-			stream_input(c, b, piece.iov_base, piece.iov_len);
-		} else {
-			used = stream_input(c, b, p, n);
-		}
-		p += used;
-		n -= used;
-	}
+	if (!c->ws)
+		used = stream_input(c, b, p, n);
+	if (c->ws)
+		websocket_input(c, p + used, n - used);
 	return c->state != CONN_DEAD;
 }
 

@@ -159,7 +159,9 @@ void conn_rearm(struct conn *c);
 /* Stop and resume reading. */
 void conn_hold(struct conn *c, bool hold);
 
-/* Plaintext that was held back, as if it came now. */
+/* Neither closing nor closed. */
+bool conn_takes_input(const struct conn *c);
+/* Plaintext that was held back, or wrapped, as if it came now. */
 void conn_replay(struct conn *c, uint8_t *p, size_t n);
 /* Receive no more until conn_rearm; some may still come. */
 void conn_pause(struct conn *c);

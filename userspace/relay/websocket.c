@@ -15,7 +15,7 @@
 #define PONG_BACKLOG	4096U
 
 struct websocket {
-	struct ws_reader in;
+	struct ws_stream stream;
 	uint16_t status;		/* said in our Close frame; WS_NO_STATUS: it has none */
 	bool said;			/* it is out */
 	uint8_t slab_class;
@@ -34,12 +34,18 @@ bool websocket_begin(struct conn *c, bool derp)
 {
 	uint8_t cls;
 
-	c->ws = slab_alloc(&c->shard->out, sizeof(*c->ws), &cls);
-	if (!c->ws) {
+	struct websocket *ws = slab_alloc(&c->shard->out, sizeof(*ws), &cls);
+
+	if (!ws || ws_init(&ws->stream)) {
+		if (ws)
+			slab_free(&c->shard->out, ws, cls);
 		conn_close(c, CLOSE_NO_MEMORY);
 		return false;
 	}
-	*c->ws = (struct websocket){ .status = WS_GOING_AWAY, .slab_class = cls };
+	ws->status = WS_GOING_AWAY;
+	ws->said = false;
+	ws->slab_class = cls;
+	c->ws = ws;
 	if (derp)
 		STAT_INC(&c->shard->stats, websocket_accepts);
 	else
@@ -49,18 +55,19 @@ bool websocket_begin(struct conn *c, bool derp)
 
 void websocket_done(struct conn *c)
 {
-	if (c->ws)
-		slab_free(&c->shard->out, c->ws, c->ws->slab_class);
+	if (!c->ws)
+		return;
+	ws_done(&c->ws->stream);
+	slab_free(&c->shard->out, c->ws, c->ws->slab_class);
 	c->ws = NULL;
 }
 
 static int put_frame(struct conn *c, enum ws_opcode op, const void *p, size_t n)
 {
-	uint8_t head[WS_MAX_OUT_HEAD];
-	struct iovec iov[] = { { head, ws_head(head, op, n) }, { (void *)p, n } };
+	struct iovec payload = { (void *)p, n }, iov[2];
 
 	conn_mark_dirty(c);
-	return transport_seal(&c->transport, iov, 2, &c->out);
+	return transport_seal(&c->transport, iov, ws_frame(&c->ws->stream, op, &payload, n > 0, iov), &c->out);
 }
 
 static void on_ping(struct conn *c, const struct ws_piece *f)
@@ -86,31 +93,35 @@ static void on_control(struct conn *c, const struct ws_piece *f)
 		on_close(c, f);
 }
 
-size_t websocket_input(struct conn *c, uint8_t *p, size_t n, struct iovec *piece)
+/* c->ws lives until the connection is dead. */
+void websocket_input(struct conn *c, const uint8_t *p, size_t n)
 {
 	struct ws_piece f;
-	size_t used;
-	int r = ws_read(&c->ws->in, p, n, &used, &f);
+	int r;
 
-	*piece = (struct iovec){ NULL, 0 };
-	if (r < 0)
-		finish(c, (enum ws_status)-r, CLOSE_WEBSOCKET);
-	else if (r == WS_CONTROL)
-		on_control(c, &f);
-	else if (r == WS_DATA)
-		*piece = (struct iovec){ f.p, f.n };
-	return used;
+	ws_feed(&c->ws->stream, p, n);
+	while (conn_takes_input(c)) {
+		r = ws_next(&c->ws->stream, &f);
+		if (r == WS_MORE)
+			break;
+		if (r < 0)
+			finish(c, (enum ws_status)-r, CLOSE_WEBSOCKET);
+		else if (r == WS_CONTROL)
+			on_control(c, &f);
+		else
+			conn_replay(c, f.p, f.n);
+	}
 }
 
-/* Pieces of the stream as long as they fit into a message; *i and *off stand where the next one begins. */
-static size_t take_message(struct iovec *to, unsigned int *nto, const struct iovec *iov, unsigned int n, unsigned int *i,
-			   size_t *off)
+/* Pieces of the stream as long as they fit into a message: how many; *i and *off stand where the next one begins. */
+static unsigned int take_message(struct iovec *to, const struct iovec *iov, unsigned int n, unsigned int *i, size_t *off)
 {
+	unsigned int nto = 0;
 	size_t bytes = 0, k;
 
 	while (*i < n && bytes < OUT_MAX) {
 		k = min_of(iov[*i].iov_len - *off, OUT_MAX - bytes);
-		to[(*nto)++] = (struct iovec){ (uint8_t *)iov[*i].iov_base + *off, k };
+		to[nto++] = (struct iovec){ (uint8_t *)iov[*i].iov_base + *off, k };
 		bytes += k;
 		*off += k;
 		if (*off == iov[*i].iov_len) {
@@ -118,23 +129,21 @@ static size_t take_message(struct iovec *to, unsigned int *nto, const struct iov
 			*off = 0;
 		}
 	}
-	return bytes;
+	return nto;
 }
 
 int websocket_seal(struct conn *c, const struct iovec *iov, unsigned int n)
 {
-	struct iovec m[1 + WEBSOCKET_IOV];
-	uint8_t head[WS_MAX_OUT_HEAD];
+	struct iovec payload[WEBSOCKET_IOV], frame[WEBSOCKET_IOV + 1];
 	unsigned int i = 0, k;
-	size_t off = 0, bytes;
+	size_t off = 0;
 	int err = 0;
 
 	assert(n <= WEBSOCKET_IOV);
 	while (!err && i < n) {
-		k = 1;
-		bytes = take_message(m, &k, iov, n, &i, &off);
-		m[0] = (struct iovec){ head, ws_head(head, WS_BINARY, bytes) };
-		err = transport_seal(&c->transport, m, k, &c->out);
+		k = take_message(payload, iov, n, &i, &off);
+		k = ws_frame(&c->ws->stream, WS_BINARY, payload, k, frame);
+		err = transport_seal(&c->transport, frame, k, &c->out);
 	}
 	return err;
 }

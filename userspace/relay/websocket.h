@@ -14,9 +14,8 @@ bool websocket_begin(struct conn *c, bool derp);
 /* Memory of the connection's own. */
 void websocket_done(struct conn *c);
 
-/* Plaintext of the transport. Returns how many of the n bytes it took, at least 1; stream bytes it found are in *piece, unmasked in
- * place. It may have closed the connection. */
-size_t websocket_input(struct conn *c, uint8_t *p, size_t n, struct iovec *piece);
+/* Plaintext of the transport; what it says goes through conn_replay(). It may have closed the connection. */
+void websocket_input(struct conn *c, const uint8_t *p, size_t n);
 
 /* As transport_seal(), for n pieces of the stream, at most WEBSOCKET_IOV: one message, more only above 32 KiB. */
 #define WEBSOCKET_IOV	64U

@@ -1,176 +1,149 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "wire/ws.h"
 
+#include <errno.h>
 #include <string.h>
+#include <wslay/wslay.h>
 
-#include "base/util.h"
-
-#define FIN	0x80
-#define RSV	0x70
-#define MASKED	0x80
-
-static bool is_control(uint8_t op)
+static ssize_t take_fed(uint8_t *buf, size_t len, int flags, void *ctx)
 {
-	return op & 8;
+	struct ws_stream *w = ctx;
+	size_t n = min_of(len, w->fed.n);
+
+	(void)flags;
+	if (!n)
+		return -1;	/* nothing at present */
+	memcpy(buf, w->fed.p, n);
+	w->fed.p += n;
+	w->fed.n -= n;
+	return (ssize_t)n;
 }
 
-static uint8_t opcode(const struct ws_reader *r)
+static ssize_t put_out(const uint8_t *p, size_t n, int flags, void *ctx)
 {
-	return r->head[0] & 15;
+	struct ws_stream *w = ctx;
+
+	(void)flags;
+	w->out[w->nout++] = (struct iovec){ (void *)p, n };
+	return (ssize_t)n;
 }
 
-/* How long the head is, as far as its first two bytes say. */
-static size_t head_len(const uint8_t *h)
+static int no_mask(uint8_t *buf, size_t len, void *ctx)
 {
-	uint8_t len = h[1] & 127;
-
-	return 2 + (len == 127 ? 8 : len == 126 ? 2 : 0) + 4;
+	(void)buf;
+	(void)len;
+	(void)ctx;
+	return -1;		/* servers don't mask */
 }
 
-/* Payload length; UINT64_MAX if it is not written as short as it can be (section 5.2). */
-static uint64_t payload_len(const uint8_t *h)
+int ws_init(struct ws_stream *w)
 {
-	uint64_t n = h[1] & 127;
+	static const struct wslay_frame_callbacks cb = { put_out, take_fed, no_mask };
 
-	if (n == 126) {
-		n = get_be16(h + 2);
-		return n < 126 ? UINT64_MAX : n;
-	}
-	if (n == 127) {
-		n = (uint64_t)get_be32(h + 2) << 32 | get_be32(h + 6);
-		return n < 65536 || n >> 63 ? UINT64_MAX : n;
-	}
-	return n;
+	memset(w, 0, sizeof(*w));
+	return wslay_frame_context_init(&w->frames, &cb, w) ? -ENOMEM : 0;
 }
 
-/* What the first two bytes say already: nothing is awaited of a frame that is wrong. 0, or the status to close with. */
-static int check_start(const struct ws_reader *r)
+void ws_done(struct ws_stream *w)
 {
-	uint8_t op = opcode(r), len = r->head[1] & 127;
-	bool fin = r->head[0] & FIN;
+	wslay_frame_context_free(w->frames);
+}
 
-	if (r->head[0] & RSV || !(r->head[1] & MASKED))
-		return WS_PROTOCOL_ERROR;
+void ws_feed(struct ws_stream *w, const uint8_t *p, size_t n)
+{
+	w->fed = (struct view){ p, n };
+}
+
+/* Fragments may have control frames between them, nothing else. 0, or the status to close with. */
+static int check_opcode(const struct ws_stream *w, uint8_t op)
+{
 	switch (op) {
 	case WS_CLOSE:
 	case WS_PING:
 	case WS_PONG:
-		return fin && len <= WS_MAX_CONTROL ? 0 : WS_PROTOCOL_ERROR;
+		return 0;
 	case WS_TEXT:
 		return WS_UNSUPPORTED;
 	case WS_BINARY:
-		return r->in_message ? WS_PROTOCOL_ERROR : 0;
+		return w->in_message ? WS_PROTOCOL_ERROR : 0;
 	case WS_CONTINUATION:
-		return r->in_message ? 0 : WS_PROTOCOL_ERROR;
+		return w->in_message ? 0 : WS_PROTOCOL_ERROR;
 	default:
 		return WS_PROTOCOL_ERROR;
 	}
 }
 
-/* The head is whole. */
-static int begin_payload(struct ws_reader *r)
+static int begin_frame(struct ws_stream *w, const struct wslay_frame_iocb *f)
 {
-	uint64_t n = payload_len(r->head);
-	uint8_t op = opcode(r);
+	int status = f->rsv || !f->mask ? WS_PROTOCOL_ERROR : check_opcode(w, f->opcode);
 
-	if (n == UINT64_MAX)
-		return WS_PROTOCOL_ERROR;
-	if (!is_control(op)) {
-		if (op == WS_BINARY)
-			r->message = 0;
-		if (n > WS_MAX_MESSAGE - r->message)
+	if (status)
+		return status;
+	if (wslay_is_ctrl_frame(f->opcode)) {
+		w->ctl_len = 0;
+	} else {
+		if (f->opcode == WS_BINARY)
+			w->message = 0;
+		if (f->payload_length > WS_MAX_MESSAGE - w->message)
 			return WS_TOO_BIG;
-		r->message += (uint32_t)n;
-		r->in_message = !(r->head[0] & FIN);
+		w->message += (uint32_t)f->payload_length;
+		w->in_message = !f->fin;
 	}
-	r->left = (uint32_t)n;
-	r->phase = 0;
-	r->ctl_len = 0;
-	r->in_payload = true;
+	w->left = (uint32_t)f->payload_length;
+	w->in_frame = true;
 	return 0;
 }
 
-static int read_head(struct ws_reader *r, const uint8_t *p, size_t n, size_t *used)
+/* Some bytes of a control frame, of at most WS_MAX_CONTROL: the library saw to that. */
+static int control(struct ws_stream *w, const struct wslay_frame_iocb *f, struct ws_piece *piece)
 {
-	size_t i = 0, want = 2;
-	int status;
+	memcpy(w->ctl + w->ctl_len, f->data, f->data_length);
+	w->ctl_len += (uint8_t)f->data_length;
+	*piece = (struct ws_piece){ (enum ws_opcode)f->opcode, w->ctl, w->ctl_len };
+	return w->in_frame ? WS_MORE : WS_CONTROL;
+}
 
-	while (i < n) {
-		r->head[r->head_len++] = p[i++];
-		if (r->head_len < 2)
-			continue;
-		want = head_len(r->head);
-		status = r->head_len == 2 ? check_start(r) : 0;
-		if (!status && r->head_len == want)
-			status = begin_payload(r);
-		if (status) {
-			*used = n;
-			return -status;
+int ws_next(struct ws_stream *w, struct ws_piece *piece)
+{
+	struct wslay_frame_iocb f;
+	ssize_t n;
+	int r;
+
+	do {
+		n = wslay_frame_recv(w->frames, &f);
+		if (n < 0)
+			return n == WSLAY_ERR_WANT_READ ? WS_MORE : -WS_PROTOCOL_ERROR;
+		r = w->in_frame ? 0 : begin_frame(w, &f);
+		if (r)
+			return -r;
+		w->left -= (uint32_t)n;
+		w->in_frame = w->left > 0;
+		if (wslay_is_ctrl_frame(f.opcode)) {
+			r = control(w, &f, piece);
+		} else if (n) {
+			*piece = (struct ws_piece){ WS_BINARY, (uint8_t *)f.data, f.data_length };
+			r = WS_DATA;
 		}
-		if (r->in_payload)
-			break;
-	}
-	*used = i;
-	return 0;
+	} while (r == WS_MORE);
+	return r;
 }
 
-/* In place, eight bytes at a time: this is all that a packet costs more than over plain TCP. */
-static void unmask(struct ws_reader *r, uint8_t *p, size_t n)
+unsigned int ws_frame(struct ws_stream *w, enum ws_opcode op, const struct iovec *iov, unsigned int n, struct iovec *out)
 {
-	const uint8_t *mask = r->head + r->head_len - 4;
-	uint8_t m[8];
-	uint64_t m8, v;
-	size_t i = 0;
+	struct wslay_frame_iocb f = { .fin = 1, .opcode = (uint8_t)op };
+	unsigned int i = 0;
 
-	for (unsigned int k = 0; k < 8; k++)
-		m[k] = mask[(r->phase + k) & 3];
-	memcpy(&m8, m, 8);
-	for (; i + 8 <= n; i += 8) {
-		memcpy(&v, p + i, 8);
-		v ^= m8;
-		memcpy(p + i, &v, 8);
-	}
-	for (; i < n; i++)
-		p[i] ^= m[i & 7];
-	r->phase = (r->phase + n) & 3;
-}
-
-static void end_frame(struct ws_reader *r)
-{
-	r->in_payload = false;
-	r->head_len = 0;
-}
-
-int ws_read(struct ws_reader *r, uint8_t *p, size_t n, size_t *used, struct ws_piece *piece)
-{
-	size_t skip = 0, take;
-	uint8_t op;
-	int err;
-
-	if (!r->in_payload) {
-		err = read_head(r, p, n, &skip);
-		*used = skip;
-		if (err || !r->in_payload)
-			return err ? err : WS_MORE;
-	}
-	op = opcode(r);
-	take = min_of((size_t)r->left, n - skip);
-	unmask(r, p + skip, take);
-	r->left -= (uint32_t)take;
-	*used = skip + take;
-	if (!is_control(op)) {
-		if (!r->left)
-			end_frame(r);
-		*piece = (struct ws_piece){ WS_BINARY, p + skip, take };
-		return take ? WS_DATA : WS_MORE;
-	}
-	memcpy(r->ctl + r->ctl_len, p + skip, take);
-	r->ctl_len += (uint8_t)take;
-	if (r->left)
-		return WS_MORE;
-	end_frame(r);
-	*piece = (struct ws_piece){ (enum ws_opcode)op, r->ctl, r->ctl_len };
-	return WS_CONTROL;
+	w->out = out;
+	w->nout = 0;
+	for (i = 0; i < n; i++)
+		f.payload_length += iov[i].iov_len;
+	i = 0;
+	do {
+		f.data = n ? iov[i].iov_base : NULL;
+		f.data_length = n ? iov[i].iov_len : 0;
+		wslay_frame_send(w->frames, &f);	/* put_out() takes all */
+	} while (++i < n);
+	return w->nout;
 }
 
 enum ws_status ws_close_status(const uint8_t *p, size_t n)
@@ -186,16 +159,4 @@ enum ws_status ws_close_status(const uint8_t *p, size_t n)
 	if ((code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999))
 		return (enum ws_status)code;
 	return WS_PROTOCOL_ERROR;
-}
-
-size_t ws_head(uint8_t out[static WS_MAX_OUT_HEAD], enum ws_opcode op, size_t n)
-{
-	out[0] = (uint8_t)(FIN | op);
-	if (n < 126) {
-		out[1] = (uint8_t)n;
-		return 2;
-	}
-	out[1] = 126;
-	put_be16(out + 2, (uint16_t)n);
-	return 4;
 }
