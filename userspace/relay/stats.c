@@ -1,49 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/stats.h"
 
-const char *drop_reason_name(enum drop_reason r)
-{
-	static const char *const names[] = {
-#define X(id, label) label,
-		DROP_REASONS(X)
-#undef X
-	};
+#define LABEL(id, label, ...)	label,
+/* const char *name(type value), by the labels of a table in stats.h. */
+#define NAME_FUNCTION(name, type, TABLE)			\
+	const char *name(type v)				\
+	{							\
+		static const char *const names[] = { TABLE(LABEL) };	\
+								\
+		return names[v];				\
+	}
 
-	return names[r];
-}
-
-const char *ktls_fallback_name(unsigned int i)
-{
-	static const char *const names[] = {
-#define X(id, label, help) label,
-		KTLS_FALLBACKS(X)
-#undef X
-	};
-
-	return names[i];
-}
-
-const char *admission_name(enum admission_outcome o)
-{
-	static const char *const names[] = {
-#define X(id, label, help) label,
-		ADMISSIONS(X)
-#undef X
-	};
-
-	return names[o];
-}
-
-const char *close_reason_name(enum close_reason r)
-{
-	static const char *const names[] = {
-#define X(id, label, help) label,
-		CLOSE_REASONS(X)
-#undef X
-	};
-
-	return names[r];
-}
+NAME_FUNCTION(drop_reason_name, enum drop_reason, DROP_REASONS)
+NAME_FUNCTION(ktls_fallback_name, unsigned int, KTLS_FALLBACKS)
+NAME_FUNCTION(admission_name, enum admission_outcome, ADMISSIONS)
+NAME_FUNCTION(close_reason_name, enum close_reason, CLOSE_REASONS)
 
 void stats_note_flush(struct shard_stats *st, unsigned int frames)
 {
