@@ -13,6 +13,8 @@
 #include "base/util.h"
 #include "stun_proto.h"
 
+#include "../../tests/lib/crc32.h"
+
 #define MAX_WINDOW	256U
 #define REQUEST_LEN	40U
 #define PATIENCE_US	50000		/* then the rest of a window is lost */
@@ -25,18 +27,6 @@ struct window {
 	struct iovec out_iov[MAX_WINDOW], in_iov[MAX_WINDOW];
 	struct mmsghdr out[MAX_WINDOW], in[MAX_WINDOW];
 };
-
-static uint32_t crc32_ieee(const uint8_t *p, size_t n)
-{
-	uint32_t crc = ~0U;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320U & -(crc & 1));
-	}
-	return ~crc;
-}
 
 /* The transaction id says which place of the window it is; building it is no part of what is measured. */
 static void build(struct window *w, unsigned int i)
@@ -54,7 +44,7 @@ static void build(struct window *w, unsigned int i)
 	memcpy(r + 24, STUN_SOFTWARE, STUN_SOFTWARE_LEN);
 	put_be16(r + 32, STUN_ATTR_FINGERPRINT);
 	put_be16(r + 34, 4);
-	put_be32(r + 36, crc32_ieee(r, 32) ^ STUN_FINGERPRINT_XOR);
+	put_be32(r + 36, crc32_bitwise(r, 32) ^ STUN_FINGERPRINT_XOR);
 	w->out_iov[i] = (struct iovec){ r, REQUEST_LEN };
 	w->in_iov[i] = (struct iovec){ w->answer[i], sizeof(w->answer[i]) };
 	w->out[i].msg_hdr = (struct msghdr){ .msg_iov = &w->out_iov[i], .msg_iovlen = 1 };

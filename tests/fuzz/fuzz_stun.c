@@ -3,20 +3,9 @@
 #include <arpa/inet.h>
 
 #include "base/util.h"
+#include "lib/crc32.h"
 #include "lib/fuzz.h"
 #include "wire/stun.h"
-
-static uint32_t crc32_bitwise(const uint8_t *p, size_t n)
-{
-	uint32_t crc = ~0U;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320U & -(crc & 1));
-	}
-	return ~crc;
-}
 
 static void check_response(const uint8_t *request, const struct sockaddr *src, size_t want_len,
 			   const uint8_t *addr, size_t addr_len)

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 
 #include "base/util.h"
+#include "lib/crc32.h"
 #include "lib/unit.h"
 #include "lib/vectors.h"
 #include "wire/stun.h"
@@ -82,18 +83,6 @@ static const struct chain_case {
 	{ "attribute past the end",      HEAD OURS "002400ff" "80280004", false },
 	{ "three stray bytes",           HEAD OURS "000000" "80280004", false },
 };
-
-static uint32_t crc32_bitwise(const uint8_t *p, size_t n)
-{
-	uint32_t crc = ~0U;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320U & -(crc & 1));
-	}
-	return ~crc;
-}
 
 static void chain(void **state)
 {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/crc32.h"
 #include "lib/unit.h"
 
 #include "bpf/xdp.skel.h"
@@ -515,18 +516,6 @@ static void every_truncation(void **state)
 			assert_int_equal(f.n == whole.n, check_against_socket(skel, &f));
 	}
 	xdp__destroy(skel);
-}
-
-static uint32_t crc32_bitwise(const uint8_t *p, size_t n)
-{
-	uint32_t crc = ~0U;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (0xedb88320U & -(crc & 1));
-	}
-	return ~crc;
 }
 
 /* A sum that comes out as zero is sent as its other form: zero says that there is none. */
