@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
@@ -15,6 +16,7 @@
 #include "admin/pages.h"
 #include "admin/privdrop.h"
 #include "admin/reload.h"
+#include "base/clock.h"
 #include "base/feature.h"
 #include "base/log.h"
 #include "base/opener.h"
@@ -34,9 +36,20 @@ static int block_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGIO);		/* addresses of this machine changed */
+	sigaddset(&set, SIGALRM);	/* set_clock() */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -errno;
 	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* What the main thread looks at from time to time. */
+static void set_clock(const struct config *cfg)
+{
+	uint64_t ns = cfg->tls ? cfg->cert_poll_ns : 0;
+	const struct timeval every = { (time_t)(ns / NS_PER_S), (suseconds_t)(ns % NS_PER_S / 1000) };
+	const struct itimerval clock = { every, every };
+
+	setitimer(ITIMER_REAL, &clock, NULL);
 }
 
 static void reload(struct relay *relay)
@@ -57,6 +70,8 @@ static void wait_for_end(int sigfd, struct relay *relay, struct control *control
 			continue;
 		if (si.ssi_signo == SIGHUP) {
 			reload(relay);
+		} else if (si.ssi_signo == SIGALRM) {
+			certificate_poll(relay);
 		} else if (si.ssi_signo == SIGIO) {
 			xdp_addresses_changed(relay->xdp);
 		} else {
@@ -209,6 +224,7 @@ int main(int argc, char **argv)
 	open_xdp(kern, relay);
 	if (open_control(&control, cfg, relay, err, sizeof(err)))
 		return fail(err);
+	set_clock(cfg);
 	if (drop_privileges(cfg, &account, kern, control, err, sizeof(err)))
 		return fail(err);
 	/* Some shards may run already: what they use must not be taken apart under them. */

@@ -72,6 +72,7 @@ struct config {
 	unsigned int max_conns_per_key;	/* --max-connections-per-key */
 	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
 	uint64_t drain_timeout_ns;	/* --drain-timeout */
+	uint64_t cert_poll_ns;		/* --cert-poll; 0: only SIGHUP */
 	const char *rate_config;	/* -rate-config: file, "" if none */
 	struct rate rate;		/* resolved from it */
 	uint64_t notsent_lowat;		/* --notsent-lowat; 0: system default */

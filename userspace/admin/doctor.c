@@ -236,7 +236,7 @@ static void certificate_end(const struct patient *p, struct finding *f)
 		return;
 	}
 	left = tls_ctx_not_after(p->r->tls) - time(NULL);
-	say(f, left < 0 ? FAIL : left < 14 * DAY_S ? WARN : OK, "renew it, then xderpctl reload", "%lld days left",
+	say(f, left < 0 ? FAIL : left < 14 * DAY_S ? WARN : OK, "renew it; the relay sees the new one by itself (--cert-poll)", "%lld days left",
 	    (long long)left / DAY_S);
 }
 

@@ -300,6 +300,20 @@ static void key_memory(struct textbuf *b)
 	textbuf_printf(b, "xderp_key_memory_bytes{use=\"openssl\",locked=\"no\"} %" PRIu64 "\n", u.work);
 }
 
+static void certificate(struct textbuf *b, const struct snapshot *s)
+{
+	const struct certificate_watch *w = &s->relay->certificate;
+
+	if (!s->cfg->tls)
+		return;
+	value(b, "xderp_certificate_not_after_seconds", "gauge",
+	      (uint64_t)tls_ctx_not_after(__atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE)));
+	type(b, "xderp_certificate_changes_total", "counter");
+	textbuf_printf(b, "xderp_certificate_changes_total{outcome=\"taken\"} %" PRIu64 "\n"
+		       "xderp_certificate_changes_total{outcome=\"refused\"} %" PRIu64 "\n",
+		       __atomic_load_n(&w->taken, __ATOMIC_RELAXED), __atomic_load_n(&w->refused, __ATOMIC_RELAXED));
+}
+
 static void metrics(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -342,8 +356,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	if (s->relay->peers)
 		value(b, "xderp_bpf_peers_refused_total", "counter", peermap_refused(s->relay->peers));
 	key_memory(b);
-	if (s->cfg->tls)
-		value(b, "xderp_certificate_not_after_seconds", "gauge", (uint64_t)tls_ctx_not_after(__atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE)));
+	certificate(b, s);
 }
 
 /* --- expvar JSON: the same numbers under derper's raw names */

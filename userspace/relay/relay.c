@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@
 #include "base/worker.h"
 #include "base/msgring.h"
 #include "base/opener.h"
-#include "net/cert.h"
 #include "net/io.h"
 #include "net/listen.h"
 #include "relay/admission.h"
@@ -22,54 +20,10 @@
 #include "relay/meshlink.h"
 #include "relay/shard.h"
 
-/* A DERPNode to paste into a DERP map: what derper logs in this mode, so that clients trust the certificate. */
-static void log_pinned(const struct config *cfg, const char *crt)
-{
-	char pin[65], err[256];
-
-	if (!cert_is_self_signed(crt) || cert_sha256_raw(pin, crt, err, sizeof(err)))
-		return;
-	log_event(LOG_LEVEL_INFO, "self_signed_certificate", "hostname=%s cert_name=sha256-raw:%s file=%s",
-		  cfg->hostname, pin, crt);
-}
-
-/* On reload the directory may be one that we can't enter any more: that says nothing. */
-static bool is_missing(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) && errno == ENOENT;
-}
-
-static int load_tls(struct tls_ctx **ret, const struct config *cfg, char *err, size_t errlen)
-{
-	char crt[4096], key[4096];
-	struct tls_opts o = {
-		.hostname = cfg->hostname, .cert_file = crt, .key_file = key, .opener = cfg->opener,
-		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
-	};
-	int e;
-
-	e = cert_paths(crt, key, sizeof(crt), cfg->certdir, cfg->hostname);
-	if (e) {
-		snprintf(err, errlen, "-certdir and -hostname together are too long");
-		return e;
-	}
-	if (cert_is_ip(cfg->hostname) && is_missing(crt) && is_missing(key)) {
-		e = cert_make_self_signed(crt, key, cfg->hostname, err, errlen);
-		if (e)
-			return e;
-	}
-	e = tls_ctx_new(ret, &o, err, errlen);
-	if (!e)
-		log_pinned(cfg, crt);
-	return e;
-}
-
 int relay_check_certificate(const struct config *cfg, char *err, size_t errlen)
 {
 	struct tls_ctx *ctx = NULL;
-	int e = load_tls(&ctx, cfg, err, errlen);
+	int e = certificate_load(&ctx, cfg, err, errlen);
 
 	tls_ctx_free(ctx);
 	return e;
@@ -212,7 +166,7 @@ int relay_opener(struct opener **ret, const struct config *cfg, uid_t uid, gid_t
 	unsigned int n = 0;
 
 	*ret = NULL;
-	if (cfg->tls && !cert_paths(crt, key, sizeof(crt), cfg->certdir, cfg->hostname)) {
+	if (cfg->tls && certificate_paths(crt, key, cfg)) {
 		files[n++] = crt;
 		files[n++] = key;
 	}
@@ -253,7 +207,7 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
-		e = load_tls(&r->tls, cfg, err, errlen);
+		e = certificate_load_noted(&r->tls, &r->certificate, cfg, err, errlen);
 	if (!e && cfg->tls)
 		e = choose_records(r, err, errlen);
 	if (!e)
@@ -306,7 +260,7 @@ struct reload {
 
 static int prepare(struct relay *r, struct reload *l, char *err, size_t errlen)
 {
-	int e = l->next->tls ? load_tls(&l->tls, l->next, err, errlen) : 0;
+	int e = l->next->tls ? certificate_load_noted(&l->tls, &r->certificate, l->next, err, errlen) : 0;
 
 	if (!e)
 		e = admission_new(&l->admission, l->next, r->verifiers, err, errlen);

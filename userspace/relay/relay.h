@@ -11,6 +11,7 @@
 #include "net/record_path.h"
 #include "net/tls.h"
 #include "relay/ask.h"
+#include "relay/certificate.h"
 #include "relay/deny.h"
 #include "relay/directory.h"
 #include "relay/frontdoor.h"
@@ -29,6 +30,7 @@ struct xdp_gate;
 struct relay {
 	const struct config *cfg;	/* atomic: relay_reload replaces it; other threads: relay_config() */
 	struct tls_ctx *tls;		/* owned; atomic: relay_reload replaces it under the shards; NULL: plain */
+	struct certificate_watch certificate;
 	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
 	struct peermap *peers;		/* borrowed; NULL: BPF is off */
