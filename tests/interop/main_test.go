@@ -13,6 +13,7 @@
 //	XDERP_PACKETS    packets per direction in the exchange tests (3000)
 //	XDERP_IDLE       idle clients held at once (500)
 //	XDERP_DERPPROBE  path of derpprobe v1.96.4; its test is skipped without
+//	XDERP_TAILNET    directory of tailscaled, tailscale and headscale; its test is skipped without
 //	XDERP_NETEM      loopback may be disturbed with netem, nobody else needs it
 //	XDERP_KEEP       keep the servers' files and print where they are
 //

@@ -72,8 +72,8 @@ type far struct {
 	pid string
 }
 
-// newFar connects one: "near" is our end, 192.0.2.1 and 2001:db8::1, "far" is its end, .2 and ::2.
-func newFar(t testing.TB) *far {
+// newNetwork is a network namespace with a loopback interface and nothing else.
+func newNetwork(t testing.TB) *far {
 	t.Helper()
 	holder := exec.Command("sleep", "600")
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -85,11 +85,18 @@ func newFar(t testing.TB) *far {
 		holder.Wait()
 	})
 	f := &far{t, strconv.Itoa(holder.Process.Pid)}
+	f.ip("link", "set", "lo", "up")
+	return f
+}
+
+// newFar connects one: "near" is our end, 192.0.2.1 and 2001:db8::1, "far" is its end, .2 and ::2.
+func newFar(t testing.TB) *far {
+	t.Helper()
+	f := newNetwork(t)
 	ip(t, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", f.pid)
 	ip(t, "link", "set", "near", "up")
 	ip(t, "addr", "add", "192.0.2.1/24", "dev", "near")
 	ip(t, "addr", "add", "2001:db8::1/64", "dev", "near", "nodad")
-	f.ip("link", "set", "lo", "up")
 	f.ip("link", "set", "far", "up")
 	f.ip("addr", "add", "192.0.2.2/24", "dev", "far")
 	f.ip("addr", "add", "2001:db8::2/64", "dev", "far", "nodad")
