@@ -93,6 +93,7 @@ static const struct flag table[] = {
 	{ "seccomp", FLAG_CHOICE, AT(seccomp), "auto", "allow only the system calls a running relay needs", .choices = auto_off, .fixed = true },
 	{ "log-level", FLAG_CHOICE, AT(log_level), "info", "what is logged", .choices = levels },
 	{ "deny", FLAG_STRING, AT(deny), "", "networks whose connections are refused, comma-separated; xderpctl deny adds to them" },
+	{ "proxy-protocol-from", FLAG_STRING, AT(proxy_from), "", "networks of proxies, comma-separated: each connection from them must begin with a header of the PROXY protocol, version 1 or 2, and counts as from the address there" },
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
@@ -186,7 +187,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 		.cert_poll_ns = 10000000000ULL, .queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
 		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .user = "", .xdp_interfaces = "",
-		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "",
+		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "", .proxy_from = "",
 		.config_file = "", .rate_config = "",
 	};
 	cfg->certdir = default_certdir(cfg);
@@ -260,6 +261,16 @@ static int check_networks(const char *name, const char *list, FILE *err)
 	return -EINVAL;
 }
 
+/* Networks that are asked for at each connection. NULL if there are none. */
+static int make_set(struct cidr_set **ret, const char *list, FILE *err)
+{
+	int e = cidr_set_of_list(ret, list, NULL, 0);
+
+	if (e)
+		fprintf(err, "xderpd: out of memory\n");
+	return e;
+}
+
 static int load_rate(struct config *cfg, FILE *err)
 {
 	char why[512];
@@ -303,6 +314,8 @@ static int check(struct config *cfg, FILE *err)
 	bad |= check_home(cfg->home, err);
 	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs, err);
 	bad |= check_networks("-deny", cfg->deny, err);
+	bad |= check_networks("-proxy-protocol-from", cfg->proxy_from, err);
+	bad |= make_set(&cfg->proxies, cfg->proxy_from, err);
 	bad |= load_rate(cfg, err);
 	return bad ? -EINVAL : 0;
 }
@@ -462,6 +475,8 @@ void config_done(struct config *cfg)
 	for (unsigned int i = 0; i < cfg->nowned; i++)
 		free(cfg->owned[i]);
 	cfg->nowned = 0;
+	free(cfg->proxies);
+	cfg->proxies = NULL;
 	conffile_free(cfg->file);
 	cfg->file = NULL;
 }

@@ -23,6 +23,7 @@ enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 #define CONFIG_CONTROL_DIR	"/run/xderp"
 #define CONFIG_CONTROL_SOCKET	CONFIG_CONTROL_DIR "/xderpd.sock"
 
+struct cidr_set;
 struct conffile;
 struct flag_table;
 
@@ -94,6 +95,8 @@ struct config {
 	const char *allow_debug_ip;	/* TS_ALLOW_DEBUG_IP, may be "" */
 	const char *debug_key_path;	/* TS_DEBUG_KEY_PATH, may be "" */
 
+	const char *proxy_from;		/* --proxy-protocol-from: comma list of networks, may be "" */
+	struct cidr_set *proxies;	/* owned; resolved from it; NULL: none */
 	const char *deny;		/* --deny: comma list of networks, may be "" */
 	const char *control_socket;	/* --control-socket; "": off, NULL: CONFIG_CONTROL_SOCKET if it can be made */
 

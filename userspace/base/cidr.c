@@ -2,6 +2,7 @@
 #include "base/cidr.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,25 @@ struct cidr_set *cidr_set_new(const struct cidr *nets, size_t n)
 			s->nets[kept++] = s->nets[i];
 	s->n = kept;
 	return s;
+}
+
+int cidr_set_of_list(struct cidr_set **ret, const char *list, const struct cidr *more, size_t n)
+{
+	size_t listed = cidr_list_parse(NULL, 0, list);
+	struct cidr *all;
+
+	*ret = NULL;
+	if (!listed && !n)
+		return 0;
+	all = malloc((listed + n) * sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	cidr_list_parse(all, listed, list);
+	if (n)
+		memcpy(all + listed, more, n * sizeof(*more));
+	*ret = cidr_set_new(all, listed + n);
+	free(all);
+	return *ret ? 0 : -ENOMEM;
 }
 
 bool cidr_set_holds(const struct cidr_set *s, const uint8_t ip[static 16])

@@ -40,6 +40,8 @@ struct cidr_set {
 };
 
 struct cidr_set *cidr_set_new(const struct cidr *nets, size_t n);	/* NULL: out of memory; free() it */
+/* The networks of a list and n more; *ret is NULL if that is none. -ENOMEM. */
+int cidr_set_of_list(struct cidr_set **ret, const char *list, const struct cidr *more, size_t n);
 bool cidr_set_holds(const struct cidr_set *s, const uint8_t ip[static 16]);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "net/listen.h"
+#include "relay/arrival.h"
 #include "relay/conn_send.h"
 #include "relay/meshlink.h"
 #include "relay/probe.h"
@@ -67,7 +68,7 @@ void conn_hold(struct conn *c, bool hold)
 
 static bool is_unauth(enum conn_state s)
 {
-	return s == CONN_HANDSHAKE || s == CONN_HTTP || s == CONN_EXPECT_CLIENT_INFO ||
+	return s == CONN_EXPECT_PROXY || s == CONN_HANDSHAKE || s == CONN_HTTP || s == CONN_EXPECT_CLIENT_INFO ||
 	       s == CONN_EXPECT_VERDICT;
 }
 
@@ -143,6 +144,9 @@ static void on_deadline(struct timer *t, void *ctx)
 
 	(void)ctx;
 	switch (c->state) {
+	case CONN_EXPECT_PROXY:
+		conn_close(c, CLOSE_PROXY_HEADER);
+		break;
 	case CONN_HANDSHAKE:
 		conn_close(c, CLOSE_HANDSHAKE_TIMEOUT);
 		break;
@@ -173,37 +177,6 @@ static void on_deadline(struct timer *t, void *ctx)
 	}
 }
 
-/* Refused before it cost us a slot. */
-static void refuse(struct shard *s, int fd, enum close_reason why)
-{
-	STAT_INC(&s->stats, closed[why]);
-	PROBE_CLOSE(why, UINT32_MAX, s->id);
-	log_limited(LOG_LEVEL_WARN, "connection_refused", "reason=%s shard=%u", close_reason_name(why), s->id);
-	close(fd);
-}
-
-static bool admit(struct shard *s, int fd, bool main_port)
-{
-	const struct config *cfg = s->cfg;
-
-	if (deny_holds_peer(&s->relay->deny, fd)) {
-		refuse(s, fd, CLOSE_DENIED);
-		return false;
-	}
-	/* derper limits the TLS listener only. */
-	if (main_port && cfg->tls && cfg->accept_limit < 1e15 &&
-	    !bucket_take(&s->accept, cfg->accept_limit / s->relay->nshards,
-			 max_of(cfg->accept_burst / s->relay->nshards, 1.0), s->now_ns)) {
-		refuse(s, fd, CLOSE_ACCEPT_LIMIT);
-		return false;
-	}
-	if (s->stats.conns_unauth >= s->max_unauth) {
-		refuse(s, fd, CLOSE_HANDSHAKE_LIMIT);
-		return false;
-	}
-	return true;
-}
-
 static void setup(struct conn *c, int fd, bool main_port)
 {
 	struct shard *s = c->shard;
@@ -228,10 +201,6 @@ static void setup(struct conn *c, int fd, bool main_port)
 
 void conn_accept(struct shard *s, int fd, bool main_port)
 {
-	struct transport_opts o = {
-		.own_records = s->cfg->own_records,
-		.ktls = s->relay->path.ktls ? &s->relay->path.kernel : NULL,
-	};
 	struct conn *c;
 
 	STAT_INC(&s->stats, tcp_accepted);
@@ -239,26 +208,39 @@ void conn_accept(struct shard *s, int fd, bool main_port)
 		close(fd);
 		return;
 	}
-	if (!admit(s, fd, main_port))
+	if (!arrival_admit(s, fd, main_port))
 		return;
 	c = shard_conn_new(s);
 	if (!c) {
-		refuse(s, fd, CLOSE_CONN_LIMIT);
+		arrival_refuse(s, fd, CLOSE_CONN_LIMIT);
 		return;
 	}
 	setup(c, fd, main_port);
-	if (main_port)
-		o.ctx = __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE);
-	if (transport_init(&c->transport, fd, &o)) {
-		enter(c, CONN_HTTP, FIRST_BYTE_NS);
-		conn_close(c, CLOSE_NO_MEMORY);
-		return;
-	}
-	if (c->transport.ready)
-		enter(c, CONN_HTTP, FIRST_BYTE_NS);
-	else
+	arrival_begin(c);
+	if (c->state != CONN_DEAD)
+		arm_recv(c);
+}
+
+void conn_enter_proxy(struct conn *c)
+{
+	enter(c, CONN_EXPECT_PROXY, FIRST_BYTE_NS);
+}
+
+void conn_begin(struct conn *c)
+{
+	struct shard *s = c->shard;
+	struct transport_opts o = {
+		.ctx = c->main_port ? __atomic_load_n(&s->relay->tls, __ATOMIC_ACQUIRE) : NULL,
+		.own_records = s->cfg->own_records,
+		.ktls = s->relay->path.ktls ? &s->relay->path.kernel : NULL,
+	};
+
+	if (o.ctx)
 		enter(c, CONN_HANDSHAKE, HANDSHAKE_NS);
-	arm_recv(c);
+	else
+		enter(c, CONN_HTTP, FIRST_BYTE_NS);
+	if (transport_init(&c->transport, c->fd, &o))
+		conn_close(c, CLOSE_NO_MEMORY);
 }
 
 struct conn *conn_dialled(struct shard *s, int fd, struct meshlink *link, const char *host)
@@ -458,7 +440,13 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 
 	if (c->link)
 		c->link->heard_ns = c->shard->now_ns;
-
+	if (c->state == CONN_EXPECT_PROXY) {
+		n = arrival_header(c, b, n);
+		if (!n)
+			return;
+		was_ready = c->transport.ready;
+		was_pending = c->transport.ktls == KTLS_PENDING;
+	}
 	r = transport_input(&c->transport, b, n, &c->out, conn_input, c);
 	if (c->state == CONN_DEAD)
 		return;

@@ -24,6 +24,7 @@
 
 enum conn_state {
 	CONN_FREE,
+	CONN_EXPECT_PROXY,		/* the header of a proxy, in front of the stream */
 	CONN_HANDSHAKE,			/* TLS */
 	CONN_HTTP,			/* request heads */
 	CONN_EXPECT_CLIENT_INFO,
@@ -75,6 +76,7 @@ struct conn {
 	uint8_t state;			/* enum conn_state; assigned by conn_enter_* and conn_close only */
 	uint8_t inflight;		/* operations armed in the io engine */
 	bool main_port;			/* false: the plain port beside TLS */
+	uint8_t source;			/* enum source_kind: what src is */
 	bool receiving, sending, blocked;
 	bool not_ideal;			/* Ideal-Node was in the request */
 	bool held;			/* not read at present: the client sends too much */
@@ -170,7 +172,9 @@ void conn_pause(struct conn *c);
 int conn_stash(struct conn *c, const uint8_t *p, size_t n);
 void conn_unstash(struct conn *c);
 
-/* Go on to the next state. */
+/* Go on to the next state. begin: the stream begins, with TLS or without. */
+void conn_enter_proxy(struct conn *c);
+void conn_begin(struct conn *c);
 void conn_enter_http(struct conn *c, uint64_t timeout_ns);
 void conn_enter_client_info(struct conn *c);
 void conn_enter_verdict(struct conn *c);

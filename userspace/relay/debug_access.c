@@ -12,7 +12,7 @@
 
 #define MAX_KEY	1024
 
-static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
+static bool source_allowed(const struct config *cfg, const struct sockaddr *src, enum source_kind kind)
 {
 	static const char local[] = "127.0.0.0/8,::1,100.64.0.0/10,fd7a:115c:a1e0::/48";
 	static const char not_tailscale[] = "100.115.92.0/23";	/* ChromeOS gives it to its containers */
@@ -20,7 +20,9 @@ static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
 	struct sockaddr_in v4;
 	uint8_t ip[16] = { [10] = 0xff, [11] = 0xff };
 
-	if (src->sa_family == AF_INET6) {
+	if (kind == SOURCE_PROXY) {
+		return false;
+	} else if (src->sa_family == AF_INET6) {
 		memcpy(&v6, src, sizeof(v6));
 		memcpy(ip, &v6.sin6_addr, 16);
 	} else if (src->sa_family == AF_INET) {
@@ -29,7 +31,7 @@ static bool source_allowed(const struct config *cfg, const struct sockaddr *src)
 	} else {
 		return false;
 	}
-	return (cidr_list_holds(local, ip) && !cidr_list_holds(not_tailscale, ip)) ||
+	return (kind == SOURCE_SOCKET && cidr_list_holds(local, ip) && !cidr_list_holds(not_tailscale, ip)) ||
 	       cidr_list_holds(cfg->allow_debug_ip, ip) || cidr_list_holds(cfg->trusted_cidrs, ip);
 }
 
@@ -119,9 +121,10 @@ static bool key_given(const struct config *cfg, const struct http1_request *req)
 	return same;
 }
 
-bool debug_access_allowed(const struct config *cfg, const struct http1_request *req, const struct sockaddr *src)
+bool debug_access_allowed(const struct config *cfg, const struct http1_request *req, const struct sockaddr *src,
+			  enum source_kind kind)
 {
 	if (key_given(cfg, req))
 		return true;
-	return !http1_header(req, "X-Forwarded-For").p && source_allowed(cfg, src);
+	return !http1_header(req, "X-Forwarded-For").p && source_allowed(cfg, src, kind);
 }

@@ -20,38 +20,25 @@ static bool holds(const struct cidr_set *set, const struct sockaddr *sa)
 	return cidr_set_holds(set, ip);
 }
 
-bool deny_holds_peer(const struct deny *d, int fd)
+bool deny_holds(const struct deny *d, const struct sockaddr *sa)
 {
 	const struct cidr_set *set = __atomic_load_n(&d->set, __ATOMIC_ACQUIRE);
+
+	return set && holds(set, sa);
+}
+
+bool deny_holds_peer(const struct deny *d, int fd)
+{
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 
-	return set && !getpeername(fd, (struct sockaddr *)&sa, &len) && holds(set, (struct sockaddr *)&sa);
-}
-
-/* Both sources in one set; NULL if they are empty. */
-static int make_set(struct cidr_set **ret, const char *setting, const struct cidr *nets, size_t n)
-{
-	size_t from_setting = cidr_list_parse(NULL, 0, setting);
-	struct cidr *all;
-
-	*ret = NULL;
-	if (!from_setting && !n)
-		return 0;
-	all = malloc((from_setting + n) * sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	cidr_list_parse(all, from_setting, setting);
-	if (n)
-		memcpy(all + from_setting, nets, n * sizeof(*nets));
-	*ret = cidr_set_new(all, from_setting + n);
-	free(all);
-	return *ret ? 0 : -ENOMEM;
+	return __atomic_load_n(&d->set, __ATOMIC_RELAXED) && !getpeername(fd, (struct sockaddr *)&sa, &len) &&
+	       deny_holds(d, (struct sockaddr *)&sa);
 }
 
 int deny_init(struct deny *d, const char *setting)
 {
-	return make_set(&d->set, setting, d->nets, d->n);
+	return cidr_set_of_list(&d->set, setting, d->nets, d->n);
 }
 
 void deny_done(struct deny *d)
@@ -87,7 +74,7 @@ static bool purge(struct shard *s, void *ctx)
 
 int deny_prepare(const struct deny *d, const char *setting, struct cidr_set **ret)
 {
-	return make_set(ret, setting, d->nets, d->n);
+	return cidr_set_of_list(ret, setting, d->nets, d->n);
 }
 
 void deny_commit(struct relay *r, struct cidr_set *set, uint64_t *closed)
@@ -108,7 +95,7 @@ static int replace(struct relay *r, struct cidr *nets, size_t n, uint64_t *close
 {
 	struct deny *d = &r->deny;
 	struct cidr_set *set;
-	int err = make_set(&set, r->cfg->deny, nets, n);
+	int err = cidr_set_of_list(&set, r->cfg->deny, nets, n);
 
 	if (err) {
 		free(nets);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/cidr.h"
 
@@ -20,7 +21,8 @@ struct deny {
 	size_t n;
 };
 
-/* On a shard, for a connected socket. */
+/* On a shard, for an address, and for the one a socket is connected to. */
+bool deny_holds(const struct deny *d, const struct sockaddr *sa);
 bool deny_holds_peer(const struct deny *d, int fd);
 
 /* The functions below: main thread. What they replace is freed when no shard looks at it any more.

@@ -11,7 +11,6 @@
 #include "base/util.h"
 #include "derp_proto.h"
 #include "net/digest.h"
-#include "relay/debug_access.h"
 
 #define CSP \
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
@@ -328,6 +327,11 @@ static void robots(struct door *d)
 	respond(d, 200, CSP "\r\n" SECURITY, TEXT, body, sizeof(body) - 1);
 }
 
+static bool may_debug(const struct door *d)
+{
+	return debug_access_allowed(d->env->cfg, d->req, d->src, d->env->source);
+}
+
 static void home_page(struct door *d, struct textbuf *b)
 {
 	textbuf_puts(b,
@@ -340,7 +344,7 @@ static void home_page(struct door *d, struct textbuf *b)
 		"<a href=\"https://pkg.go.dev/tailscale.com/derp\">the protocol</a>.</p>\n");
 	if (!d->env->cfg->derp)
 		textbuf_puts(b, "<p>Status: <b>disabled</b></p>\n");
-	if (debug_access_allowed(d->env->cfg, d->req, d->src))
+	if (may_debug(d))
 		textbuf_puts(b, "<p>Debug info at <a href='/debug/'>/debug/</a>.</p>\n");
 	textbuf_puts(b, "</body></html>\n");
 }
@@ -426,7 +430,7 @@ static void debug(struct door *d)
 {
 	const struct debug_page *p = find_debug_page(d);
 
-	if (!debug_access_allowed(d->env->cfg, d->req, d->src))
+	if (!may_debug(d))
 		debug_denied(d, p && p->page != PAGE_INDEX);
 	else if (p)
 		debug_page(d, p);
@@ -449,7 +453,7 @@ static void to_https(struct door *d)
 		plain_error(d, 400, "Use HTTPS\n");
 		return;
 	}
-	if (view_equal(path, "/") && debug_access_allowed(d->env->cfg, d->req, d->src))
+	if (view_equal(path, "/") && may_debug(d))
 		path = (struct view){ (const uint8_t *)"/debug/", 7 };
 	else if (path.p[0] != '/')	/* absolute form: its path and query, which stand at the end of it */
 		path = (struct view){ d->req->path.p, (size_t)(path.p + path.n - d->req->path.p) };

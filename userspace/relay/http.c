@@ -43,7 +43,7 @@ static void answer(struct conn *c, const struct http1_request *req)
 {
 	struct shard *s = c->shard;
 	struct frontdoor_env env = {
-		.cfg = s->cfg, .main_port = c->main_port, .page = s->relay->page, .ctx = s->relay, .now = time(NULL),
+		.cfg = s->cfg, .main_port = c->main_port, .source = c->source, .page = s->relay->page, .ctx = s->relay, .now = time(NULL),
 	};
 	struct frontdoor_result r;
 	struct textbuf out = { 0 };

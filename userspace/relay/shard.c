@@ -217,7 +217,7 @@ static void start_drain(struct shard *s)
 			continue;
 		if (conn_is_relaying(c) && !c->link)
 			sendq_control(c, frame, sizeof(frame));
-		if (c->state == CONN_HANDSHAKE)
+		if (c->state == CONN_EXPECT_PROXY || c->state == CONN_HANDSHAKE)
 			conn_close(c, CLOSE_DRAIN);
 		else
 			conn_finish(c, CLOSE_DRAIN);

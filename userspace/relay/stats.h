@@ -59,7 +59,8 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(MESH_SELF,		"mesh_self", "a node of the mesh is this relay itself")	\
 	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")	\
 	X(NOT_ADMITTED,		"not_admitted", "the key may not log in here")	\
-	X(WEBSOCKET,		"websocket_error", "WebSocket frame that is wrong or too long, or no subprotocol derp")
+	X(WEBSOCKET,		"websocket_error", "WebSocket frame that is wrong or too long, or no subprotocol derp") \
+	X(PROXY_HEADER,		"proxy_header", "no valid PROXY header from a source that must send one")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
@@ -91,6 +92,7 @@ enum admission_outcome {
 #define SHARD_COUNTERS(X)								\
 	X(accepts,		"DERP upgrades")					\
 	X(tcp_accepted,		"TCP connections accepted")				\
+	X(proxy_headers,	"connections with a PROXY header")			\
 	X(tls_handshakes,	"TLS handshakes finished")				\
 	X(ktls_installs,	"TLS connections handed to the kernel (kTLS)")		\
 	X(tls12,		"TLS 1.2 requests")				\
