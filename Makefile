@@ -173,7 +173,7 @@ help:
 	@echo 'make check   unit tests under ASan and UBSan'
 	@echo 'make check-vm  what needs a stock kernel or a bad network, in a virtual machine'
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
-	@echo 'make install programs, manual pages, completion, systemd unit, example settings; PREFIX, DESTDIR'
+	@echo 'make install programs, manual pages, completion, systemd units, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'
 	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
 	@echo 'make bench-stun  STUN by XDP against STUN by the socket (root)'
@@ -183,6 +183,8 @@ help:
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 MANDIR     := $(PREFIX)/share/man
+UNITS      := $(notdir $(wildcard dist/*.service dist/*.timer))
+DIRS       := s|@sbindir@|$(PREFIX)/sbin|g; s|@bindir@|$(PREFIX)/bin|g; s|@sysconfdir@|$(SYSCONFDIR)|g
 .PHONY: install
 install: all
 	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 \
@@ -191,8 +193,8 @@ install: all
 	$(Q)install -m 755 $(B)/xderpd $(DESTDIR)$(PREFIX)/sbin/
 	$(Q)install -m 755 $(B)/xderpctl $(DESTDIR)$(PREFIX)/bin/
 	$(Q)for p in man/*; do install -m 644 $$p $(DESTDIR)$(MANDIR)/man$${p##*.}/ || exit 1; done
-	$(Q)sed 's|@sbindir@|$(PREFIX)/sbin|g; s|@bindir@|$(PREFIX)/bin|g; s|@sysconfdir@|$(SYSCONFDIR)|g' dist/xderpd.service \
-	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/xderpd.service
+	$(Q)for f in $(UNITS); do sed '$(DIRS)' dist/$$f >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$f || exit 1; done
+	$(Q)sed '$(DIRS)' dist/xderp-acme >$(DESTDIR)$(PREFIX)/sbin/xderp-acme && chmod 755 $(DESTDIR)$(PREFIX)/sbin/xderp-acme
 	$(Q)$(B)/xderpctl completion >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/xderpd
 	$(Q)ln -sf xderpd $(DESTDIR)$(PREFIX)/share/bash-completion/completions/xderpctl
 	$(Q)install -m 644 dist/xderp.conf docs/*.md $(DESTDIR)$(PREFIX)/share/doc/xderp/

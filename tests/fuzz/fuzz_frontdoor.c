@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct config cfg = {
 		.home = set & 1 ? "" : set & 2 ? "blank" : "https://example.com/", .derp = set & 4, .tls = set & 8,
 		.dev = set & 16, .trusted_cidrs = "10.0.0.0/8", .allow_debug_ip = "", .debug_key_path = "",
+		.acme_dir = set & 16 ? "/nonexistent" : "",
 	};
 	struct frontdoor_env env = { .cfg = &cfg, .main_port = set & 32, .page = page };
 	struct sockaddr_in src = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(set & 64 ? 0x0a000001 : 0x0b000001) };

@@ -103,7 +103,7 @@ func TestCheckConfig(t *testing.T) {
 		{"good", "a = :1\nc = k\n", nil, 0, "the settings are good: " + file},
 		{"misspelt", "a = :1\nc = k\nhostnme = x\n", nil, 2, file + `:3: there is no setting "hostnme"; did you mean hostname?`},
 		{"flags are checked, too", "a = :1\nc = k\n", []string{"-home=x"}, 2, "-home"},
-		{"refused", "a = :1\nc = k\nacme-email = x\n", nil, 2, file + ":3: acme-email=x is not supported"},
+		{"refused", "a = :1\nc = k\nacme-eab-kid = x\n", nil, 2, file + ":3: acme-eab-kid=x is not supported"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			writeFile(t, file, c.text)

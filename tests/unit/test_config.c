@@ -53,7 +53,11 @@ static const struct bad_case {
 	{ "size below its limit", { "--queue-memory=1" }, "from 4MiB to 1024GiB" },
 	{ "not whole", { "--shards=1.5" }, "-shards: \"1.5\" is wrong" },
 	{ "home", { "-c", "k", "-a", ":1", "-home", "ftp://x" }, "-home: \"ftp://x\" is wrong" },
-	{ "certificates on 443", { "-c", "k" }, "-certmode=letsencrypt is not supported where TLS is spoken" },
+	{ "certificates on 443", { "-c", "k" }, "-certmode=letsencrypt needs -hostname, the name" },
+	{ "gcp", { "-c", "k", "-certmode=gcp", "-hostname=derp.example.com" }, "-certmode=gcp is not supported: use -certmode=letsencrypt" },
+	{ "no name for the CA", { "-c", "k" }, "-certmode=letsencrypt needs -hostname" },
+	{ "no certificates for addresses", { "-c", "k", "-hostname=192.0.2.1" }, "-certmode=letsencrypt gives none for an IP address" },
+	{ "nowhere to be asked", { "-c", "k", "-hostname=derp.example.com", "-http-port=-1" }, "-certmode=letsencrypt needs -http-port" },
 	{ "networks", { "-dev", "--debug-cidrs=10.0.0.0/8,10/8" }, "\"10/8\" is wrong; allowed: addresses and networks" },
 	{ "faults of values and of their meaning, first", { "-stun=maybe", "-c", "k", "-home", "x" }, "-stun" },
 	{ "faults of values and of their meaning, second", { "-stun=maybe", "-c", "k", "-home", "x" }, "-home: \"x\"" },
@@ -101,11 +105,21 @@ static void test_when_tls(void **state)
 {
 	static const char *const manual[] = { "-c", "k", "-a", ":8443", "-certmode", "manual", NULL };
 	static const char *const https[] = { "-c", "k", "-a", ":https", "-certmode=manual", NULL };
+	static const char *const acme[] = { "-c", "k", "-hostname", "derp.example.com", NULL };
+	static const char *const plain[] = { "-c", "k", "-a=:8080", "-certmode=letsencrypt", NULL };
 	static const char *const dev[] = { "-dev", NULL };
 	struct config cfg;
 	char said[4096];
 
 	(void)state;
+	assert_int_equal(0, parse(&cfg, acme, said, sizeof(said)));
+	assert_true(cfg.tls);
+	assert_string_equal("/var/lib/xderp/acme-challenge", cfg.acme_dir);
+	config_done(&cfg);
+	assert_int_equal(0, parse(&cfg, plain, said, sizeof(said)));
+	assert_false(cfg.tls);
+	assert_string_equal("", cfg.acme_dir);
+	config_done(&cfg);
 	assert_int_equal(0, parse(&cfg, manual, said, sizeof(said)));
 	assert_true(cfg.tls);
 	config_done(&cfg);

@@ -920,6 +920,7 @@ static struct config config_of(enum where w)
 		.trusted_cidrs = w == CIDRS ? "garbage, 203.0.113.0/25 ,2001:db8:1::/63,198.51.100.7,1.2.3.4/33,1.2.3.4/,::/129" : "",
 		.allow_debug_ip = w == DEBUG_ENV ? "192.0.2.1" : "",
 		.debug_key_path = w == DEBUG_ENV ? key_file : "",
+		.acme_dir = "",
 	};
 
 	assert_int_equal(0, key_from_hex(&c.public_key, PUBLIC, strlen(PUBLIC)));

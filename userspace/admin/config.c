@@ -17,6 +17,7 @@
 #include "admin/keyfile.h"
 #include "base/cidr.h"
 #include "base/util.h"
+#include "net/cert.h"
 #include "wire/handshake.h"
 
 static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
@@ -30,7 +31,9 @@ static const char *const only_empty[] = { "", NULL };
 static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "False", NULL };
 
 #define AT(field)	offsetof(struct config, field)
-#define ACME		"certificates by ACME are not built yet; use -certmode manual with certbot or lego, and SIGHUP on renewal"
+#define DEFAULT_HOSTNAME	"derp.tailscale.com"
+#define ACME_DIR	"/var/lib/xderp/acme-challenge"
+#define EAB		"use -certmode=letsencrypt and give xderp-acme the other CA: XDERP_ACME_CA, EAB_KID and EAB_HMAC_KEY in its environment"
 #define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
 #define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
 
@@ -41,10 +44,11 @@ static const struct flag table[] = {
 	{ "stun", FLAG_BOOL, AT(stun), "true", "answer STUN", .fixed = true },
 	{ "stun-port", FLAG_PORT, AT(stun_port), "3478", "UDP port for STUN", 1, 65535, .fixed = true },
 	{ "c", FLAG_STRING, AT(key_path), "as root /var/lib/derper/derper.key", "key file; made if it is not there", .fixed = true },
-	{ "certmode", FLAG_CHOICE, AT(certmode), "letsencrypt", "where certificates come from; only manual is supported where TLS is spoken", .fixed = true,
+	{ "certmode", FLAG_CHOICE, AT(certmode), "letsencrypt", "manual: from files in -certdir that you put there; letsencrypt: that xderp-acme puts there, while the relay answers the CA's challenges on -http-port. gcp is refused", .fixed = true,
 	  .choices = certmodes },
 	{ "certdir", FLAG_STRING, AT(certdir), "~/.cache/tailscale/derper-certs", "directory of <hostname>.crt and <hostname>.key" },
-	{ "hostname", FLAG_STRING, AT(hostname), "derp.tailscale.com", "TLS name; with an IP address a self-signed certificate is made" },
+	{ "hostname", FLAG_STRING, AT(hostname), DEFAULT_HOSTNAME, "TLS name; with an IP address a self-signed certificate is made" },
+	{ "acme-email", FLAG_STRING, AT(acme_email), "", "address that xderp-acme gives the CA for its account" },
 	{ "derp", FLAG_BOOL, AT(derp), "true", "relay; false leaves only STUN and the web pages" },
 	{ "home", FLAG_STRING, AT(home), "", "root page: empty for the built-in one, blank, or a URL to redirect to" },
 	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits", .fixed = true },
@@ -66,6 +70,7 @@ static const struct flag table[] = {
 	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines, .fixed = true },
 	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers, .fixed = true },
 	{ "ktls", FLAG_CHOICE, AT(ktls), "auto", "TLS 1.3 records by the kernel; auto: if a NIC offloads TLS or a trial at start finds it cheaper; on: don't start without", .choices = switches, .fixed = true },
+	{ "acme-dir", FLAG_STRING, AT(acme_dir), "with -certmode=letsencrypt " ACME_DIR, "directory with the answers to http-01 challenges, files named as their tokens, which -http-port gives to whom asks" },
 	{ "cert-poll", FLAG_DURATION, AT(cert_poll_ns), "10s", "how often the files of the certificate are looked at; changed ones are used from then on, once they are the same at two looks; 0: only SIGHUP reads them", 0, 3600, .fixed = true },
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
 	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1099511627776.0 },
@@ -100,9 +105,8 @@ static const struct flag table[] = {
 	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty,
 	  .group = "derper's flags that are refused unless they have derper's default:" },
 	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
-	{ "acme-eab-kid", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
-	{ "acme-eab-key", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
-	{ "acme-email", FLAG_REFUSED, 0, "", ACME, .choices = only_empty },
+	{ "acme-eab-kid", FLAG_REFUSED, 0, "", EAB, .choices = only_empty },
+	{ "acme-eab-key", FLAG_REFUSED, 0, "", EAB, .choices = only_empty },
 	{ "acme-ip-certs", FLAG_REFUSED, 0, "", "use -certmode manual with an IP address as -hostname: a self-signed certificate that clients pin", .choices = only_false, .boolean = true },
 	{ "secrets-url", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
 		{ "ace", FLAG_REFUSED, 0, "", "a proxy internal to Tailscale", .choices = only_false, .boolean = true },
@@ -178,7 +182,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 {
 	*cfg = (struct config){
 		.addr = ":443", .http_port = 80, .stun = true, .stun_port = 3478, .key_path = "",
-		.certmode = CERTMODE_LETSENCRYPT, .hostname = "derp.tailscale.com", .derp = true, .home = "",
+		.certmode = CERTMODE_LETSENCRYPT, .hostname = DEFAULT_HOSTNAME, .acme_email = "", .acme_dir = "", .derp = true, .home = "",
 		.socket = "/var/run/tailscale/tailscaled.sock", .verify_url = "", .verify_fail_open = true,
 		.allow_keys = "", .max_verifications = 64,
 		.mesh_with = "", .mesh_queue_depth = 512, .max_remote = 1000000,
@@ -295,6 +299,30 @@ static int find_key_path(struct config *cfg, FILE *err)
 	return -EINVAL;
 }
 
+/* Where TLS is spoken. */
+static int check_certmode(struct config *cfg, FILE *err)
+{
+	const char *what = NULL;
+
+	if (cfg->certmode == CERTMODE_GCP)
+		what = "gcp is not supported: " EAB;
+	else if (cfg->certmode != CERTMODE_LETSENCRYPT)
+		return 0;
+	else if (cert_is_ip(cfg->hostname))
+		what = "letsencrypt gives none for an IP address as -hostname: with -certmode=manual a self-signed one is made, which clients pin";
+	else if (!strcmp(cfg->hostname, DEFAULT_HOSTNAME))
+		what = "letsencrypt needs -hostname, the name that clients know this relay by; for your own files, -certmode=manual";
+	else if (cfg->http_port < 0)
+		what = "letsencrypt needs -http-port, where the CA's challenges are answered; for your own files, -certmode=manual";
+	if (what) {
+		fprintf(err, "xderpd: -certmode=%s\n", what);
+		return -EINVAL;
+	}
+	if (!*cfg->acme_dir)
+		cfg->acme_dir = ACME_DIR;
+	return 0;
+}
+
 static int check(struct config *cfg, FILE *err)
 {
 	int bad = 0;
@@ -305,11 +333,8 @@ static int check(struct config *cfg, FILE *err)
 	} else {
 		cfg->tls = port_is_443(cfg->addr) || cfg->certmode == CERTMODE_MANUAL;
 	}
-	if (cfg->tls && cfg->certmode != CERTMODE_MANUAL) {
-		fprintf(err, "xderpd: -certmode=%s is not supported where TLS is spoken (port 443): " ACME "\n",
-			certmodes[cfg->certmode]);
-		bad = -EINVAL;
-	}
+	if (cfg->tls)
+		bad |= check_certmode(cfg, err);
 	bad |= find_key_path(cfg, err);
 	bad |= check_home(cfg->home, err);
 	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs, err);

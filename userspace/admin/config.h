@@ -39,6 +39,7 @@ struct config {
 	enum config_certmode certmode;
 	const char *certdir;
 	const char *hostname;
+	const char *acme_email;		/* -acme-email: for xderp-acme, which asks for it over the control socket */
 	bool derp;
 	const char *home;		/* "", "blank" or a URL */
 	const char *mesh_psk_file;	/* "" if none */
@@ -73,6 +74,7 @@ struct config {
 	unsigned int max_conns_per_key;	/* --max-connections-per-key */
 	uint64_t max_skip;		/* --max-unknown-frame: bytes of an unknown frame that are skipped; longer closes */
 	uint64_t drain_timeout_ns;	/* --drain-timeout */
+	const char *acme_dir;		/* --acme-dir: answers to http-01 challenges; "" if none are given */
 	uint64_t cert_poll_ns;		/* --cert-poll; 0: only SIGHUP */
 	const char *rate_config;	/* -rate-config: file, "" if none */
 	struct rate rate;		/* resolved from it */

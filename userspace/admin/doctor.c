@@ -235,6 +235,10 @@ static void certificate_end(const struct patient *p, struct finding *f)
 		say(f, SKIP, NULL, "no TLS");
 		return;
 	}
+	if (!tls_ctx_not_after(p->r->tls)) {
+		say(f, FAIL, "run xderp-acme; systemctl enable --now xderp-acme.timer does from now on", "there is none for %s", p->cfg->hostname);
+		return;
+	}
 	left = tls_ctx_not_after(p->r->tls) - time(NULL);
 	say(f, left < 0 ? FAIL : left < 14 * DAY_S ? WARN : OK, "renew it; the relay sees the new one by itself (--cert-poll)", "%lld days left",
 	    (long long)left / DAY_S);

@@ -7,7 +7,7 @@
 
 #include <sys/types.h>
 
-#define OPENER_MAX	6	/* files */
+#define OPENER_MAX	7	/* files */
 
 struct opener;
 

@@ -78,6 +78,10 @@ static void show_certificate(json_int_t not_after)
 	struct tm tm;
 	char day[32];
 
+	if (!t) {
+		printf("certificate  none yet: xderp-acme requests one\n");
+		return;
+	}
 	gmtime_r(&t, &tm);
 	strftime(day, sizeof(day), "%Y-%m-%d %H:%M UTC", &tm);
 	printf("certificate  ends %s, ", day);

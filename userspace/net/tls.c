@@ -366,12 +366,12 @@ int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_
 		if (!c->hostname)
 			goto no_memory;
 	}
-	e = load_files(c->ssl, o, err, errlen);
-	if (!e)
+	e = o->cert_file ? load_files(c->ssl, o, err, errlen) : 0;
+	if (!e && o->cert_file)
 		e = check_leaf(c, o, err, errlen);
 	if (e)
 		goto fail;
-	if (!add_meta_cert(c->ssl, o))
+	if (o->cert_file && !add_meta_cert(c->ssl, o))
 		goto no_memory;
 	*ret = c;
 	return 0;

@@ -18,7 +18,7 @@ struct record_keys;
 
 struct tls_opts {
 	const char *hostname;		/* SNI must equal it exactly (else alert 80), unless it is an IP address */
-	const char *cert_file;		/* PEM: leaf, then intermediates */
+	const char *cert_file;		/* PEM: leaf, then intermediates; NULL: there is no certificate, all handshakes fail */
 	const char *key_file;
 	struct opener *opener;		/* opens them; borrowed, may be NULL */
 	const struct key *derp_public;	/* for the meta certificate */
@@ -32,7 +32,7 @@ int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_
 int tls_ctx_new_client(struct tls_ctx **ret, char *err, size_t errlen);
 /* Gives up the caller's share: connections keep theirs, so a context can be replaced at any time. */
 void tls_ctx_free(struct tls_ctx *c);
-int64_t tls_ctx_not_after(const struct tls_ctx *c);	/* leaf expiry, Unix seconds */
+int64_t tls_ctx_not_after(const struct tls_ctx *c);	/* leaf expiry, Unix seconds; 0: no certificate */
 
 /* Where ciphertext to send is put: grows by calling grow(), which must leave room for at least need more bytes at p+len
  * or return -ENOMEM. */

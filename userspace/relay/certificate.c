@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/feature.h"
 #include "base/log.h"
 #include "base/opener.h"
 #include "derp_proto.h"
@@ -15,11 +16,14 @@
 #include "net/tls.h"
 #include "relay/relay.h"
 
-#define PATH_LEN	4096
+/* What an operator does about a missing one. */
+#define CERTIFICATE_HOW	"run xderp-acme, or systemctl enable --now xderp-acme.timer, which requests one; this relay answers the challenge on port 80"
 
-bool certificate_paths(char *crt, char *key, const struct config *cfg)
+bool certificate_paths(struct certificate_paths *ret, const struct config *cfg)
 {
-	return !cert_paths(crt, key, PATH_LEN, cfg->certdir, cfg->hostname);
+	int n = snprintf(ret->cache, sizeof(ret->cache), "%s/%s", cfg->certdir, cfg->hostname);
+
+	return !cert_paths(ret->crt, ret->key, sizeof(ret->crt), cfg->certdir, cfg->hostname) && n < (int)sizeof(ret->cache);
 }
 
 /* A DERPNode to paste into a DERP map: what derper logs in this mode, so that clients trust the certificate. */
@@ -41,28 +45,56 @@ static bool is_missing(const char *path)
 	return stat(path, &st) && errno == ENOENT;
 }
 
+/* Also where we may not look ourselves. */
+static bool opens(struct opener *o, const char *path)
+{
+	int fd = opener_open(o, path);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int certificate_load(struct tls_ctx **ret, const struct config *cfg, char *err, size_t errlen)
 {
-	char crt[PATH_LEN], key[PATH_LEN];
+	struct certificate_paths p;
 	struct tls_opts o = {
-		.hostname = cfg->hostname, .cert_file = crt, .key_file = key, .opener = cfg->opener,
+		.hostname = cfg->hostname, .cert_file = p.crt, .key_file = p.key, .opener = cfg->opener,
 		.derp_public = &cfg->public_key, .derp_version = DERP_VERSION,
 	};
 	int e;
 
-	if (!certificate_paths(crt, key, cfg)) {
+	if (!certificate_paths(&p, cfg)) {
 		snprintf(err, errlen, "-certdir and -hostname together are too long");
 		return -ENAMETOOLONG;
 	}
-	if (cert_is_ip(cfg->hostname) && is_missing(crt) && is_missing(key)) {
-		e = cert_make_self_signed(crt, key, cfg->hostname, err, errlen);
+	if (cert_is_ip(cfg->hostname) && is_missing(p.crt) && is_missing(p.key)) {
+		e = cert_make_self_signed(p.crt, p.key, cfg->hostname, err, errlen);
 		if (e)
 			return e;
 	}
+	/* What derper got goes on being used until there is something newer. */
+	if (cfg->certmode == CERTMODE_LETSENCRYPT && !opens(cfg->opener, p.crt) && opens(cfg->opener, p.cache))
+		o.cert_file = o.key_file = p.cache;
 	e = tls_ctx_new(ret, &o, err, errlen);
 	if (!e)
-		log_pinned(cfg, crt);
+		log_pinned(cfg, p.crt);
 	return e;
+}
+
+static bool has_none(const struct relay *r)
+{
+	return !r->tls || !tls_ctx_not_after(r->tls);
+}
+
+void certificate_list(const struct relay *r, const struct config *cfg)
+{
+	if (!cfg->tls)
+		feature_set("tls", "off", "-a has a port other than 443 and there is no -certmode manual");
+	else if (has_none(r))
+		feature_set("tls", "waiting", "no certificate for %s yet: " CERTIFICATE_HOW, cfg->hostname);
+	else
+		feature_set("tls", "on", "TLS 1.2 and 1.3 at %s for %s", cfg->addr, cfg->hostname);
 }
 
 /* --- while the relay runs: files are looked at through the opener, which follows links as they are now and sees directories
@@ -88,12 +120,12 @@ static void look_at(struct certificate_stamp *ret, unsigned int i, struct opener
 static struct certificate_stamp look(const struct config *cfg)
 {
 	struct certificate_stamp s;
-	char crt[PATH_LEN], key[PATH_LEN];
+	struct certificate_paths p;
 
 	memset(&s, 0, sizeof(s));	/* padding, too: stamps are compared as bytes */
-	if (certificate_paths(crt, key, cfg)) {
-		look_at(&s, 0, cfg->opener, crt);
-		look_at(&s, 1, cfg->opener, key);
+	if (certificate_paths(&p, cfg)) {
+		look_at(&s, 0, cfg->opener, p.crt);
+		look_at(&s, 1, cfg->opener, p.key);
 	}
 	return s;
 }
@@ -103,12 +135,22 @@ static bool equal(const struct certificate_stamp *a, const struct certificate_st
 	return !memcmp(a, b, sizeof(*a));
 }
 
-int certificate_load_noted(struct tls_ctx **ret, struct certificate_watch *w, const struct config *cfg, char *err,
-			   size_t errlen)
+static int load_noted(struct tls_ctx **ret, struct certificate_watch *w, const struct config *cfg, char *err, size_t errlen)
 {
 	/* Before: a change while they are read must not go unseen. */
 	w->tried = w->seen = look(cfg);
 	return certificate_load(ret, cfg, err, errlen);
+}
+
+int certificate_renew(struct tls_ctx **ret, struct relay *r, const struct config *cfg, char *err, size_t errlen)
+{
+	const struct tls_opts none = { .hostname = cfg->hostname };
+	int e = load_noted(ret, &r->certificate, cfg, err, errlen);
+
+	if (!e || cfg->certmode != CERTMODE_LETSENCRYPT || !has_none(r))
+		return e;
+	log_event(LOG_LEVEL_ERROR, "no_certificate", "hostname=%s error=%s fix=%s", cfg->hostname, err, CERTIFICATE_HOW);
+	return tls_ctx_new(ret, &none, err, errlen);
 }
 
 static bool nothing(struct shard *s, void *ctx)
@@ -145,13 +187,14 @@ void certificate_poll(struct relay *r)
 	w->seen = now;
 	if (!rests || equal(&now, &w->tried))
 		return;
-	if (certificate_load_noted(&ctx, w, cfg, err, sizeof(err))) {
+	if (load_noted(&ctx, w, cfg, err, sizeof(err))) {
 		count(&w->refused);
 		log_event(LOG_LEVEL_ERROR, "certificate_kept", "hostname=%s error=%s", cfg->hostname, err);
 		return;
 	}
 	use(r, ctx);
 	count(&w->taken);
+	certificate_list(r, cfg);
 	log_event(LOG_LEVEL_INFO, "certificate_changed", "hostname=%s not_after=%lld", cfg->hostname,
 		  (long long)tls_ctx_not_after(ctx));
 }

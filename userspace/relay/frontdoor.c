@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "derp_proto.h"
 #include "net/digest.h"
+#include "relay/challenge.h"
 
 #define CSP \
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
@@ -568,6 +569,23 @@ static void redirect_path(struct door *d, struct view path)
 	textbuf_done(&to);
 }
 
+#define CHALLENGES	"/.well-known/acme-challenge/"
+
+/* http-01 of ACME. */
+static void challenge(struct door *d)
+{
+	const size_t prefix = strlen(CHALLENGES);
+	struct view token = { d->path.p + prefix, d->path.n - prefix };
+	struct textbuf body = { 0 };
+
+	d->r->challenge = true;
+	if (!challenge_answer(&body, d->env->cfg->acme_dir, token))
+		plain_error(d, 404, "no such challenge\n");
+	else if (!give_up(d, &body))
+		respond(d, 200, "", TEXT, body.p, body.len);
+	textbuf_done(&body);
+}
+
 static const struct route {
 	const char *path;
 	void (*answer)(struct door *d);
@@ -582,7 +600,11 @@ static const struct route {
 
 static void route(struct door *d)
 {
-	/* Beside TLS only two things are answered without it; who may see debug pages is checked there as here. */
+	if (!d->env->main_port && *d->env->cfg->acme_dir && starts_with(d->path, CHALLENGES)) {
+		challenge(d);
+		return;
+	}
+	/* Beside TLS only two more things are answered without it; who may see debug pages is checked there as here. */
 	if (!d->env->main_port && !view_equal(d->path, "/generate_204") && !view_equal(d->path, "/metrics") &&
 	    !starts_with(d->req->target, "/debug")) {
 		to_https(d);

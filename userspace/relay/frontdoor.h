@@ -38,6 +38,7 @@ struct frontdoor_result {
 	bool fast_start;		/* no HTTP bytes were wanted */
 	bool subprotocol;		/* FRONTDOOR_WEBSOCKET: derp was offered as one */
 	bool not_ideal;			/* Ideal-Node was there */
+	bool challenge;			/* an http-01 challenge was asked for; status 200 or 404 */
 	uint64_t discard;		/* request body bytes to skip before the next request */
 	bool discard_chunked;		/* or a chunked body */
 };

@@ -56,6 +56,10 @@ static void answer(struct conn *c, const struct http1_request *req)
 		STAT_INC(&s->stats, tls12);
 	if (view_equal(req->path, "/bootstrap-dns") && c->main_port)
 		STAT_INC(&s->stats, bootstrap_dns_requests);
+	if (r.challenge && r.status == 200)
+		STAT_INC(&s->stats, acme_challenges);
+	else if (r.challenge)
+		STAT_INC(&s->stats, acme_challenges_unknown);
 	if (!put(c, &out))
 		return;
 	if (r.next == FRONTDOOR_DERP || r.next == FRONTDOOR_WEBSOCKET) {

@@ -135,18 +135,10 @@ static int open_listeners(struct relay *r, char *err, size_t errlen)
 	return 0;
 }
 
-static void list_tls(const struct config *cfg)
-{
-	if (!cfg->tls)
-		feature_set("tls", "off", "-a has a port other than 443 and there is no -certmode manual");
-	else
-		feature_set("tls", "on", "TLS 1.2 and 1.3 at %s for %s", cfg->addr, cfg->hostname);
-}
-
 /* What follows from the settings alone; who finds out more says it in its place. */
-static void list_features(const struct config *cfg)
+static void list_features(const struct relay *r, const struct config *cfg)
 {
-	list_tls(cfg);
+	certificate_list(r, cfg);
 	if (!cfg->tls || cfg->http_port < 0)
 		feature_set("http", "off", "%s", cfg->tls ? "-http-port=-1" : "the main port speaks it");
 	else
@@ -161,14 +153,16 @@ static void list_features(const struct config *cfg)
 
 int relay_opener(struct opener **ret, const struct config *cfg, uid_t uid, gid_t gid)
 {
-	char crt[4096], key[4096];
+	struct certificate_paths p;
 	const char *files[OPENER_MAX];
 	unsigned int n = 0;
 
 	*ret = NULL;
-	if (cfg->tls && certificate_paths(crt, key, cfg)) {
-		files[n++] = crt;
-		files[n++] = key;
+	if (cfg->tls && certificate_paths(&p, cfg)) {
+		files[n++] = p.crt;
+		files[n++] = p.key;
+		if (cfg->certmode == CERTMODE_LETSENCRYPT)
+			files[n++] = p.cache;
 	}
 	if (*cfg->debug_key_path)
 		files[n++] = cfg->debug_key_path;
@@ -207,7 +201,7 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
-		e = certificate_load_noted(&r->tls, &r->certificate, cfg, err, errlen);
+		e = certificate_renew(&r->tls, r, cfg, err, errlen);
 	if (!e && cfg->tls)
 		e = choose_records(r, err, errlen);
 	if (!e)
@@ -217,7 +211,7 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e)
 		e = admission_new(&r->admission, cfg, r->verifiers, err, errlen);
 	if (!e) {
-		list_features(cfg);
+		list_features(r, cfg);
 		e = open_listeners(r, err, errlen);
 	}
 	if (e) {
@@ -260,7 +254,7 @@ struct reload {
 
 static int prepare(struct relay *r, struct reload *l, char *err, size_t errlen)
 {
-	int e = l->next->tls ? certificate_load_noted(&l->tls, &r->certificate, l->next, err, errlen) : 0;
+	int e = l->next->tls ? certificate_renew(&l->tls, r, l->next, err, errlen) : 0;
 
 	if (!e)
 		e = admission_new(&l->admission, l->next, r->verifiers, err, errlen);
@@ -294,7 +288,7 @@ static void commit(struct relay *r, struct reload *l)
 	tls_ctx_free(before);
 	admission_free(admission);
 	deny_commit(r, l->denied, &closed);
-	list_tls(l->next);
+	certificate_list(r, l->next);
 }
 
 int relay_reload(struct relay *r, const struct config *next, char *err, size_t errlen)

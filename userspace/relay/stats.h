@@ -99,6 +99,8 @@ enum admission_outcome {
 	X(tls13,		"TLS 1.3 requests")				\
 	X(http_requests,	"HTTP requests answered or upgraded")			\
 	X(bootstrap_dns_requests, "requests for /bootstrap-dns")			\
+	X(acme_challenges,	"http-01 challenges answered")				\
+	X(acme_challenges_unknown, "requests for http-01 challenges that there are not")	\
 	X(websocket_accepts,	"upgrades to DERP over WebSocket")			\
 	X(websocket_pongs_skipped, "WebSocket pings not answered because the client takes no answers") \
 	X(fast_starts,		"upgrades with Derp-Fast-Start")			\
