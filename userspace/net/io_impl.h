@@ -19,6 +19,7 @@ struct rbuf_pool {
 	uint32_t nspare;
 	uint32_t nfresh;	/* never used: the last nfresh of bufs */
 	uint32_t reserve;	/* kept for rbuf_get: receives can't take the last ones */
+	uint32_t may_lend;	/* so many more */
 };
 
 int rbuf_pool_init(struct rbuf_pool *p, uint32_t max);

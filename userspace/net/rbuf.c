@@ -12,6 +12,8 @@
 
 /* One buffer in this many is kept for rbuf_get. */
 #define RESERVE_SHARE	8
+/* At most one in this many is lent: a thread that is slow to give them back must not keep us from receiving. */
+#define LENT_SHARE	4
 
 int rbuf_pool_init(struct rbuf_pool *p, uint32_t max)
 {
@@ -29,6 +31,7 @@ int rbuf_pool_init(struct rbuf_pool *p, uint32_t max)
 	p->data = data;
 	p->max = p->nfresh = max;
 	p->reserve = max / RESERVE_SHARE;
+	p->may_lend = max / LENT_SHARE;
 	poison(p->data, (size_t)max * RBUF_SIZE);
 	return 0;
 fail:
@@ -88,4 +91,24 @@ void rbuf_unref(struct rbuf *b)
 	assert(b->refs > 0);
 	if (--b->refs == 0)
 		rbuf_put(b);
+}
+
+bool rbuf_lend(struct rbuf *b)
+{
+	if (!b->lent) {
+		if (!b->pool->may_lend)
+			return false;
+		b->pool->may_lend--;
+	}
+	b->lent++;
+	rbuf_ref(b);
+	return true;
+}
+
+void rbuf_return(struct rbuf *b)
+{
+	assert(b->lent > 0);
+	if (--b->lent == 0)
+		b->pool->may_lend++;
+	rbuf_unref(b);
 }

@@ -72,8 +72,13 @@ static void make_forward(struct delivery *d, uint8_t head[static FRAME_FORWARD_L
 	d->owned = NULL;
 }
 
+static bool is_forward(const struct delivery *d)
+{
+	return d->head || d->frame[0] == DERP_FORWARD_PACKET;
+}
+
 /* To a connection of this shard, which may have ended. Takes d->owned. */
-static void deliver(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d, bool link)
+static void deliver(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d)
 {
 	struct conn *to = shard_conn(s, slot, gen);
 
@@ -81,7 +86,7 @@ static void deliver(struct shard *s, uint32_t slot, uint32_t gen, const struct d
 		sendq_packet(to, d);
 		return;
 	}
-	forward_count_drop(s, link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED, d->class, delivery_payload(d));
+	forward_count_drop(s, is_forward(d) ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED, d->class, delivery_payload(d));
 	if (d->owned)
 		pkt_free(&s->mem, d->owned);
 }
@@ -104,8 +109,8 @@ static void route(struct conn *from, const struct key *dst, struct delivery *d, 
 		if (id.shard != s->id)
 			mailbox_send_packet(s, id, d);
 		else
-			deliver(s, id.slot, id.gen, d, id.link);
-		if (id.shard == s->id && !id.link)
+			deliver(s, id.slot, id.gen, d);
+		if (!id.link)
 			return;
 	}
 	if (owned)
@@ -157,7 +162,7 @@ void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 
 void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d)
 {
-	deliver(s, slot, gen, d, d->frame[0] == DERP_FORWARD_PACKET);
+	deliver(s, slot, gen, d);
 }
 
 void forward_refuse(struct conn *from, uint8_t type, uint32_t body_len)

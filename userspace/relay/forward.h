@@ -13,7 +13,7 @@ struct delivery;
 void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned);
 void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned);
 
-/* A packet from another shard; frame is copied before it returns. */
+/* A packet from another shard, lent with d->parcel. */
 void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d);
 
 /* class: PKT_DISCO or PKT_DATA; bytes: of the payload. */

@@ -1,41 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Messages between shards: one single-producer ring per ordered pair, published and woken once per
- * turn. Packets that find the ring full are dropped by name (cross_full); everything else waits in the sender's
- * overflow list and is never lost. */
+/* What shards send each other. Packets are not copied: the receiving shard sends them from where the other one received
+ * them, and gives the buffers back in its own turn. Per ordered pair of shards there is one cache line with a chain of
+ * parcels (parcel.h) on its way there, and one of those on their way back; each is exchanged as a whole, once per turn, which
+ * is all that two shards ever write to both. Packets and messages keep their order.
+ *
+ * What the other shard has not taken yet can be taken back: that is how MAILBOX_PACKETS is kept by dropping the
+ * oldest packets (cross_full), as a peer's own queue does. Messages are never dropped. */
 #ifndef XDERP_MAILBOX_H
 #define XDERP_MAILBOX_H
 
+#include <stdalign.h>
+
 #include "relay/directory.h"
+#include "relay/parcel.h"
 #include "relay/sendq.h"
 
-#define MAILBOX_RING	(2U * 1024 * 1024)	/* bytes per ordered pair of shards */
-#define MAILBOX_TURN	512U			/* messages taken per ring and turn */
+#define MAILBOX_PACKETS	4096U		/* waiting per ordered pair of shards */
+#define MAILBOX_TURN	4096U		/* taken per turn, or all that one shard has sent */
 
-enum msg_type { MSG_PACKET, MSG_GONE, MSG_PRESENT, MSG_CLOSE };	/* MSG_GONE: class is enum mesh_gone */
+/* From one shard to another. */
+struct mail_slot {
+	alignas(64) struct parcel *out;	/* atomic: stored by the sender, taken by either; oldest first */
+	struct parcel *back;		/* atomic: stored by the receiver, taken by the sender */
+};
+_Static_assert(sizeof(struct mail_slot) == 64, "no line is shared with another pair");
 
-/* Frames are copied in and out: the ring is the only memory two shards share. */
-struct msg {
-	uint8_t type;
-	uint8_t class;			/* MSG_PACKET, MSG_GONE */
-	uint32_t slot, gen;		/* MSG_PACKET, MSG_CLOSE: which connection */
-	uint32_t len;			/* MSG_PACKET: of frame */
-	uint64_t hash;			/* of the source, or of present.key */
-	uint64_t queued_ns;
-	union {
-		struct frame_present present;	/* MSG_PRESENT; MSG_GONE uses its key */
-		uint8_t frame[DERP_HDR_LEN + DERP_MAX_FWD_BODY];
-	};
+/* The sender's end: the chain of parcels that is being filled, and what the last one in the slot was. */
+struct mail_out {
+	struct parcel *head, *tail;
+	struct parcel **oldest;		/* no packet lies before this link */
+	uint32_t packets;
+	struct parcel *published_tail;
+	uint32_t published;		/* packets */
 };
 
+/* Empty slots for all pairs of n shards, or NULL. free() them. */
+struct mail_slot *mailbox_new(unsigned int n);
+
+/* Takes d->owned. */
 void mailbox_send_packet(struct shard *s, struct conn_id to, const struct delivery *d);
 /* To one shard, or to all shards but this one. */
 void mailbox_send(struct shard *s, uint16_t shard, const struct msg *m);
 void mailbox_broadcast(struct shard *s, const struct msg *m);
 
-/* Take what arrived, at most MAILBOX_TURN per ring. True: something was left for the next turn. */
-bool mailbox_receive(struct shard *s);
-/* Make this turn's messages visible and wake who sleeps. */
+/* Take what arrived, and what came back. */
+void mailbox_receive(struct shard *s);
+/* Make this turn's packets and messages visible and wake who sleeps; give back what has been sent on. */
 void mailbox_publish(struct shard *s);
-bool mailbox_pending(struct shard *s);
+bool mailbox_pending(const struct shard *s);
 
 #endif

@@ -36,7 +36,7 @@ void mesh_announce_present(struct shard *s, const struct frame_present *p)
 
 void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what)
 {
-	struct msg m = { .type = MSG_GONE, .class = (uint8_t)what, .present.key = *k, .hash = hash };
+	struct msg m = { .type = MSG_GONE, .what = (uint8_t)what, .present.key = *k, .hash = hash };
 
 	mailbox_broadcast(s, &m);
 	mesh_peer_gone(s, k, hash, what);

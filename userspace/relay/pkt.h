@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One frame on its way out, and FIFO queues of them. A packet either borrows its bytes from a receive
- * buffer (one reference held) or owns them, right behind the struct. A shard's packets never leave it. */
+/* One frame on its way out, and FIFO queues of them. A packet either borrows its bytes, from a receive buffer or from
+ * another shard's parcel (one reference held), or owns them, right behind the struct. */
 #ifndef XDERP_PKT_H
 #define XDERP_PKT_H
 
@@ -10,6 +10,7 @@
 #include "base/key.h"
 #include "base/slab.h"
 #include "net/rbuf.h"
+#include "relay/parcel.h"
 
 enum pkt_class {
 	PKT_CTL,	/* the relay's own frames: pong, peer gone, keepalive ... */
@@ -21,7 +22,8 @@ enum pkt_class {
 struct pkt {
 	struct pkt *next;
 	uint8_t *data;		/* the whole wire frame */
-	struct rbuf *rbuf;	/* what data borrows from; NULL: data is this block's own */
+	struct rbuf *rbuf;	/* what data borrows from, this or the next; both NULL: data is this block's own */
+	struct parcel *parcel;
 	uint64_t src_hash;	/* key_hash() of the source; 0 for PKT_CTL */
 	uint64_t queued_ns;
 	uint32_t len;		/* of the wire frame */
@@ -41,24 +43,34 @@ static inline struct pkt *pkt_new(struct slab *mem, uint32_t len, uint8_t class)
 	return p;
 }
 
-/* A packet that borrows len bytes at data inside b. Takes a reference. NULL: memory limit. */
-static inline struct pkt *pkt_borrow(struct slab *mem, struct rbuf *b, uint8_t *data, uint32_t len,
-				     uint8_t class)
+/* A packet that borrows len bytes at data, inside rbuf or else inside parcel. Takes a reference. NULL: memory limit. */
+static inline struct pkt *pkt_borrow(struct slab *mem, struct rbuf *rbuf, struct parcel *parcel, uint8_t *data,
+				     uint32_t len)
 {
-	struct pkt *p = pkt_new(mem, 0, class);
+	struct pkt *p = pkt_new(mem, 0, PKT_DATA);
 
 	if (!p)
 		return NULL;
 	p->data = data;
 	p->len = len;
-	p->rbuf = rbuf_ref(b);
+	if (rbuf)
+		p->rbuf = rbuf_ref(rbuf);
+	else
+		p->parcel = parcel_ref(parcel);
 	return p;
+}
+
+static inline bool pkt_borrows(const struct pkt *p)
+{
+	return p->rbuf || p->parcel;
 }
 
 static inline void pkt_free(struct slab *mem, struct pkt *p)
 {
 	if (p->rbuf)
 		rbuf_unref(p->rbuf);
+	else if (p->parcel)
+		parcel_unref(p->parcel);
 	slab_free(mem, p, p->slab_class);
 }
 

@@ -11,7 +11,6 @@
 #include "base/feature.h"
 #include "base/log.h"
 #include "base/worker.h"
-#include "base/msgring.h"
 #include "base/opener.h"
 #include "net/io.h"
 #include "net/listen.h"
@@ -194,10 +193,8 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 		e = directory_new(&r->directory, peers);
 	for (unsigned int i = 0; !e && i < r->nshards; i++)
 		e = shard_new(&r->shards[i], r, (uint16_t)i);
-	for (unsigned int i = 0; !e && i < r->nshards; i++)
-		for (unsigned int j = 0; !e && j < r->nshards; j++)
-			if (i != j)
-				e = msgring_new(&r->rings[i][j], MAILBOX_RING);
+	if (!e && !(r->mail = mailbox_new(r->nshards)))
+		e = -ENOMEM;
 	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
@@ -231,9 +228,7 @@ void relay_free(struct relay *r)
 	admission_free(r->admission);
 	for (unsigned int i = 0; i < r->nshards; i++)
 		shard_free(r->shards[i]);
-	for (unsigned int i = 0; i < r->nshards; i++)
-		for (unsigned int j = 0; j < r->nshards; j++)
-			msgring_free(r->rings[i][j]);
+	free(r->mail);
 	tls_ctx_free(r->tls);
 	directory_free(r->directory);
 	deny_done(&r->deny);

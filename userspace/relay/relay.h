@@ -24,7 +24,7 @@ struct meshlink;
 struct opener;
 struct shard;
 struct workers;
-struct msgring;
+struct mail_slot;
 struct xdp_gate;
 
 struct relay {
@@ -37,7 +37,7 @@ struct relay {
 	struct xdp_gate *xdp;		/* borrowed; NULL: XDP is off */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
-	struct msgring *rings[RELAY_MAX_SHARDS][RELAY_MAX_SHARDS];	/* owned; [from][to] */
+	struct mail_slot *mail;						/* owned; mailbox.h */
 	struct admission *admission;	/* owned; atomic, as tls; NULL: nobody is asked */
 	struct workers *verifiers;	/* owned; ask for it */
 	struct meshlink *links;		/* owned; of -mesh-with */

@@ -82,13 +82,13 @@ static void limit_queue(struct conn *c, enum pkt_class class, uint32_t max)
 		drop(c, pktq_pop(q), DROP_QUEUE_HEAD);
 }
 
-/* Bytes of a packet that waits longer than its turn must not hold a receive buffer. */
+/* A packet that waits longer than its turn must not hold bytes of others. */
 static struct pkt *own(struct conn *c, struct pkt *p)
 {
 	struct slab *mem = &c->shard->mem;
 	struct pkt *n;
 
-	if (!p->rbuf)
+	if (!pkt_borrows(p))
 		return p;
 	n = pkt_new(mem, p->len, p->class);
 	if (!n) {
@@ -110,16 +110,16 @@ static struct pkt *delivery_pkt(struct conn *to, const struct delivery *d)
 	if (p) {
 		p->data = d->frame;
 		p->len = d->len;
-		p->class = (uint8_t)d->class;
-	} else if (d->rbuf && !to->blocked) {
-		p = pkt_borrow(mem, d->rbuf, d->frame, d->len, (uint8_t)d->class);
+	} else if ((d->rbuf || d->parcel) && !to->blocked) {
+		p = pkt_borrow(mem, d->rbuf, d->parcel, d->frame, d->len);
 	} else {
-		p = pkt_new(mem, delivery_size(d), (uint8_t)d->class);
+		p = pkt_new(mem, delivery_size(d), PKT_DATA);
 		if (p)
 			delivery_copy(p->data, d);
 	}
 	if (!p)
 		return NULL;
+	p->class = (uint8_t)d->class;
 	p->src_hash = d->src_hash;
 	p->queued_ns = d->queued_ns;
 	return p;

@@ -23,6 +23,7 @@ struct delivery {
 	uint64_t src_hash;
 	uint64_t queued_ns;
 	struct rbuf *rbuf;		/* frame lies in it; or NULL */
+	struct parcel *parcel;		/* frame was lent with it; or NULL */
 	struct pkt *owned;		/* frame lies in it, taken over; or NULL: copied */
 };
 

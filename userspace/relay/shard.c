@@ -274,7 +274,7 @@ static uint64_t sleep_ns(struct shard *s)
 static void gauges(struct shard *s)
 {
 	STAT_SET(&s->stats, gone_subscriptions, gone_count(s->gone));
-	STAT_SET(&s->stats, queue_memory_used, s->mem.used + s->out.used);
+	STAT_SET(&s->stats, queue_memory_used, s->mem.used + s->out.used + s->mail_mem.used);
 }
 
 static void read_stun(struct shard *s)
@@ -442,6 +442,9 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	s->max_chunks = chunks_for(cfg, r);
 	slab_init(&s->mem, cfg->queue_memory);
 	slab_init(&s->out, OUT_MEMORY(cfg));
+	slab_init(&s->mail_mem, UINT64_MAX);
+	for (unsigned int i = 0; i < RELAY_MAX_SHARDS; i++)
+		s->mail[i].oldest = &s->mail[i].head;
 	inbox_init(&s->inbox, wake, s);
 	list_init(&s->dirty);
 	list_init(&s->dead);
@@ -476,5 +479,6 @@ void shard_free(struct shard *s)
 	inbox_done(&s->inbox);
 	slab_done(&s->mem);
 	slab_done(&s->out);
+	slab_done(&s->mail_mem);
 	free(s);
 }

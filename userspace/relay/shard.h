@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A shard: one thread, one io engine, its connections, pools and timers. Only its own thread touches
- * it, except: asleep, ask_seen and stats (atomic), io_wake(io), inbox, and its ends of the message rings. */
+ * it, except: asleep, mail_*from, ask_seen and stats (atomic), io_wake(io) and inbox. */
 #ifndef XDERP_SHARD_H
 #define XDERP_SHARD_H
 
@@ -8,6 +8,7 @@
 
 #include "base/worker.h"
 #include "relay/conn.h"
+#include "relay/mailbox.h"
 #include "relay/pace.h"
 #include "relay/relay.h"
 
@@ -15,8 +16,6 @@
 #define SHARD_EVENTS		256U	/* completions handled per turn */
 #define SHARD_TIMERS		256U	/* timers fired per turn */
 #define SHARD_CHUNK		256U	/* connections made at a time */
-
-struct overflow;
 
 enum listener_kind { LISTEN_MAIN, LISTEN_PLAIN, LISTEN_STUN };
 
@@ -64,8 +63,11 @@ struct shard {
 	struct bucket accept;
 
 	struct inbox inbox;		/* what workers did for this shard */
-	struct overflow *overflow[RELAY_MAX_SHARDS];
-	uint64_t mail_to;		/* bit per shard that has unpublished messages */
+	struct mail_out mail[RELAY_MAX_SHARDS];
+	struct slab mail_mem;		/* parcels: bounded by MAILBOX_PACKETS per shard, and by what must not be lost */
+	uint64_t mail_to;		/* bit per shard that there is unpublished mail for */
+	uint64_t mail_waiting;		/* bit per shard whose mail is still to be taken */
+	struct parcel *mail_done;	/* of other shards, to go home at the end of the turn */
 
 	struct listener listeners[SHARD_MAX_LISTENERS];
 	unsigned int nlisteners;
@@ -73,7 +75,10 @@ struct shard {
 	pthread_t thread;
 	uint32_t ask_seen;		/* atomic: the last request of admin that this shard has done */
 	int start_err;			/* of the thread, valid once started */
-	uint32_t asleep __attribute__((aligned(64)));
+	/* What other shards write, on a line of its own. */
+	uint64_t mail_from __attribute__((aligned(64)));	/* atomic: bit per shard that has sent something */
+	uint64_t mail_back_from;	/* atomic: the same, for parcels that came home */
+	uint32_t asleep;		/* atomic */
 	struct shard_stats stats __attribute__((aligned(64)));
 };
 

@@ -117,6 +117,7 @@ enum admission_outcome {
 	X(bytes_forwarded_out,	"payload bytes of them")				\
 	X(packets_cross_out,	"packets handed to another shard")			\
 	X(packets_cross_in,	"packets taken from another shard")			\
+	X(packets_cross_copied,	"packets copied for another shard, which had no receive buffer to be read from")	\
 	X(gone_disconnected_frames, "PeerGone(disconnected) frames sent")		\
 	X(gone_not_here_frames,	"PeerGone(not here) frames sent")			\
 	X(gone_not_here_limited, "PeerGone(not here) held back by the per-client limit")	\
@@ -161,7 +162,7 @@ enum admission_outcome {
 	X(mesh_conns,		"of them with the mesh key")				\
 	X(watchers,		"of them watching")					\
 	X(mesh_links_up,	"links to other nodes that are logged in")	\
-	X(packets_queued,	"packets waiting in send queues and shard rings' readers")	\
+	X(packets_queued,	"packets waiting in send queues")	\
 	X(tls12_active,		"TLS 1.2 connections")					\
 	X(tls13_active,		"TLS 1.3 connections")					\
 	X(ktls_active,		"TLS connections whose records the kernel seals and opens")	\
