@@ -279,7 +279,7 @@ func TestBPFIdleRelaySleeps(t *testing.T) {
 func TestBPFDumpOfManyPeers(t *testing.T) {
 	n := envInt("XDERP_BPF_PEERS", 10000)
 	dir := bpffs(t)
-	s := startBPF(t, dir, opts{args: []string{"--max-handshakes=20000"}})
+	s := startBPF(t, dir, opts{args: []string{"--max-unauthenticated=20000"}})
 	var wg sync.WaitGroup
 	free := make(chan bool, 32)
 	for range n {

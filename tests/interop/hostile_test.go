@@ -245,13 +245,10 @@ func TestConnectionLimit(t *testing.T) {
 	})
 }
 
-func TestHandshakeLimit(t *testing.T) {
-	needXderp(t, "it has no limit on connections before login")
-	s := start(t, opts{args: []string{"--max-handshakes=16"}})
-	others := s.pair(t)
-	c := s.tcp(t) // one of the 16, on which we look; 16 divides among 1, 2, 4 and 8 shards
+// scraper reads the metrics over a connection that stays.
+func scraper(t testing.TB, c net.Conn) func() *varz {
 	br := bufio.NewReader(c)
-	metrics := func() *varz {
+	return func() *varz {
 		if _, err := io.WriteString(c, request("GET", "/metrics")); err != nil {
 			t.Fatal(err)
 		}
@@ -265,12 +262,20 @@ func TestHandshakeLimit(t *testing.T) {
 		}
 		return v
 	}
+}
+
+func TestUnauthenticatedLimit(t *testing.T) {
+	needXderp(t, "it has no limit on connections before login")
+	s := start(t, opts{args: []string{"--max-unauthenticated=16"}})
+	others := s.pair(t)
+	c := s.tcp(t) // one of the 16, on which we look; 16 divides among 1, 2, 4 and 8 shards
+	metrics := scraper(t, c)
 	metrics()
 	for range 50 {
 		s.tcp(t) // held open, silent
 	}
 	until(t, "refusals", func() bool {
-		return metrics().sum("xderp_connections_closed_total", `"handshake_limit"`) >= 50-15
+		return metrics().sum("xderp_connections_closed_total", `"unauthenticated_limit"`) >= 50-15
 	})
 	if got := metrics().sum("xderp_conns_unauth"); got > 16 {
 		t.Errorf("%v connections before login, limit 16", got)

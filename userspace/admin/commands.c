@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include "admin/doctor.h"
 #include "admin/flags.h"
+#include "admin/limits.h"
 #include "admin/reload.h"
 #include "base/clock.h"
 #include "base/feature.h"
@@ -18,9 +20,11 @@
 #include "base/util.h"
 #include "relay/peerlist.h"
 #include "relay/relay.h"
+#include "relay/sources.h"
 #include "wire/handshake.h"
 
 #define MAX_ARGS	4096U
+#define SOURCES_SHOWN	100U	/* the ones with most connections */
 #define PEERS_STEP	64U	/* lines made at a time */
 #define NODEKEY_LEN	(sizeof("nodekey:") + KEY_HEX_LEN)
 
@@ -112,6 +116,26 @@ static json_t *totals(const struct relay *r)
 		"packets_dropped", (json_int_t)dropped(&st), "packets_queued", (json_int_t)st.packets_queued);
 }
 
+static json_t *limits(const struct relay *r)
+{
+	struct limit_row rows[LIMITS_MAX];
+	json_t *a = json_array(), *v;
+	struct shard_stats st;
+	unsigned int n;
+
+	relay_stats(r, &st);
+	n = limits_list(rows, r, &st);
+	for (unsigned int i = 0; i < n; i++) {
+		v = json_pack("{sssI}", "name", rows[i].name, "refused", (json_int_t)rows[i].refused);
+		if (v && !isinf(rows[i].limit))
+			json_object_set_new(v, "limit", json_real(rows[i].limit));
+		if (v && rows[i].has_use)
+			json_object_set_new(v, "used", json_integer((json_int_t)rows[i].used));
+		json_array_append_new(a, v);
+	}
+	return a;
+}
+
 static void status(struct request *rq)
 {
 	const struct relay *r = rq->relay;
@@ -120,11 +144,11 @@ static void status(struct request *rq)
 	json_t *v;
 
 	nodekey(key, &cfg->public_key);
-	v = json_pack("{sssisIsIsssssbsssbsososo}", "version", xderp_version, "pid", (int)getpid(),
+	v = json_pack("{sssisIsIsssssbsssbsosososo}", "version", xderp_version, "pid", (int)getpid(),
 		"start_unix", (json_int_t)r->start_unix,
 		"uptime_seconds", (json_int_t)((clock_now_ns() - r->start_ns) / NS_PER_S), "hostname", cfg->hostname,
 		"address", cfg->addr, "tls", cfg->tls, "public_key", key, "mesh_key", cfg->has_mesh_key,
-		"totals", totals(r), "shards", shards(r), "features", features());
+		"totals", totals(r), "shards", shards(r), "features", features(), "limits", limits(r));
 	if (v && cfg->tls)
 		json_object_set_new(v, "certificate_not_after", json_integer(tls_ctx_not_after(r->tls)));
 	put(&rq->reply->out, v);
@@ -179,6 +203,26 @@ static void peers(struct request *rq)
 	rq->reply->more = more_peers;
 	rq->reply->done = free_peers;
 	rq->reply->state = p;
+}
+
+/* --- sources */
+
+static void sources(struct request *rq)
+{
+	struct source_row rows[SOURCES_SHOWN];
+	unsigned int n = sources_top(rq->relay->sources, rows, SOURCES_SHOWN);
+	struct sources_usage u;
+	json_t *a = json_array();
+	char net[CIDR_TEXT_LEN];
+
+	for (unsigned int i = 0; i < n; i++) {
+		cidr_text(net, &rows[i].net);
+		json_array_append_new(a, json_pack("{sssIsIsI}", "source", net, "connections", (json_int_t)rows[i].conns,
+			"unauthenticated", (json_int_t)rows[i].unauth, "refused", (json_int_t)rows[i].refused));
+	}
+	sources_usage(rq->relay->sources, &u);
+	put(&rq->reply->out, json_pack("{sIsIso}", "connected", (json_int_t)u.connected, "known", (json_int_t)u.known,
+		"sources", a));
 }
 
 /* --- drops */
@@ -390,6 +434,7 @@ static const struct {
 } commands[] = {
 	{ "status", status },
 	{ "peers", peers },
+	{ "sources", sources },
 	{ "drops", drops },
 	{ "check", check },
 	{ "drain", drain },

@@ -34,6 +34,7 @@ static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "Fals
 #define DEFAULT_HOSTNAME	"derp.tailscale.com"
 #define ACME_DIR	"/var/lib/xderp/acme-challenge"
 #define EAB		"use -certmode=letsencrypt and give xderp-acme the other CA: XDERP_ACME_CA, EAB_KID and EAB_HMAC_KEY in its environment"
+#define SOURCE_EXEMPT	"127.0.0.0/8, ::1"
 #define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
 #define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
 
@@ -75,8 +76,15 @@ static const struct flag table[] = {
 	{ "send-queue-depth", FLAG_UINT, AT(queue_depth), "32", "packets waiting per peer and kind; TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH sets it too", 1, 1024 },
 	{ "queue-memory", FLAG_SIZE, AT(queue_memory), "256MiB", "bytes of waiting packets per shard", 4194304, 1099511627776.0 },
 	{ "max-connections", FLAG_UINT, AT(max_conns), "100000", "open connections, split evenly over the shards", 1, 10000000 },
-	{ "max-handshakes", FLAG_UINT, AT(max_handshakes), "4096", "connections not logged in yet, split evenly over the shards", 1, 10000000 },
+	{ "max-unauthenticated", FLAG_UINT, AT(max_unauth), "8192", "connections not logged in yet, web visitors too, split evenly over the shards", 1, 10000000 },
+	{ "max-handshakes", FLAG_UINT, AT(max_handshakes), "4096", "of them in a TLS handshake, split evenly over the shards", 1, 10000000 },
 	{ "max-connections-per-key", FLAG_UINT, AT(max_conns_per_key), "32", "connections of one node key", 1, 1024 },
+	{ "max-connections-per-source", FLAG_UINT, AT(per_source.conns), "16384", "open connections of one source, an IPv4 address or an IPv6 /56; 0: any number", 0, 10000000 },
+	{ "max-unauthenticated-per-source", FLAG_UINT, AT(per_source.unauth), "2048", "of them not logged in yet; 0: any number", 0, 10000000 },
+	{ "source-login-rate", FLAG_FLOAT, AT(per_source.login_rate), "100", "logins per second of one source; 0: any number", 0, 1000000 },
+	{ "source-login-burst", FLAG_UINT, AT(per_source.login_burst), "4096", "burst of that limit", 1, 10000000 },
+	{ "source-exempt", FLAG_STRING, AT(source_exempt), SOURCE_EXEMPT, "networks to which the limits of a source do not apply, comma-separated: proxies without PROXY protocol, large NATs of your own" },
+	{ "max-sources", FLAG_UINT, AT(max_sources), "131072", "sources remembered; of further ones connections are not limited", 1, 16777216, .fixed = true },
 	{ "mesh-plain", FLAG_BOOL, AT(mesh_plain), "false", "speak plain HTTP to the nodes of -mesh-with (default port 80): only on networks where nobody else listens or answers", .fixed = true },
 	{ "mesh-queue-depth", FLAG_UINT, AT(mesh_queue_depth), "512", "packets waiting per node of -mesh-with and kind", 1, 4096 },
 	{ "max-mesh-peers", FLAG_UINT, AT(max_remote), "1000000", "node keys known through -mesh-with", 1, 4000000 },
@@ -188,7 +196,9 @@ static void set_defaults(struct config *cfg, const struct config *running)
 		.mesh_with = "", .mesh_queue_depth = 512, .max_remote = 1000000,
 		.accept_limit = INFINITY, .accept_burst = INFINITY, .keepalive_ns = 600000000000ULL,
 		.user_timeout_ns = 15000000000ULL, .write_timeout_ns = 2000000000ULL,
-		.cert_poll_ns = 10000000000ULL, .queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_handshakes = 4096,
+		.cert_poll_ns = 10000000000ULL, .queue_depth = 32, .queue_memory = 256ULL << 20, .max_conns = 100000, .max_unauth = 8192, .max_handshakes = 4096,
+		.per_source = { .conns = 16384, .unauth = 2048, .login_rate = 100, .login_burst = 4096 }, .max_sources = 131072,
+		.source_exempt = SOURCE_EXEMPT,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
 		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .user = "", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "", .proxy_from = "",
@@ -341,6 +351,8 @@ static int check(struct config *cfg, FILE *err)
 	bad |= check_networks("-deny", cfg->deny, err);
 	bad |= check_networks("-proxy-protocol-from", cfg->proxy_from, err);
 	bad |= make_set(&cfg->proxies, cfg->proxy_from, err);
+	bad |= check_networks("-source-exempt", cfg->source_exempt, err);
+	bad |= make_set(&cfg->exempt, cfg->source_exempt, err);
 	bad |= load_rate(cfg, err);
 	return bad ? -EINVAL : 0;
 }
@@ -501,7 +513,8 @@ void config_done(struct config *cfg)
 		free(cfg->owned[i]);
 	cfg->nowned = 0;
 	free(cfg->proxies);
-	cfg->proxies = NULL;
+	free(cfg->exempt);
+	cfg->proxies = cfg->exempt = NULL;
 	conffile_free(cfg->file);
 	cfg->file = NULL;
 }

@@ -23,6 +23,14 @@ enum config_certmode { CERTMODE_MANUAL, CERTMODE_LETSENCRYPT, CERTMODE_GCP };
 #define CONFIG_CONTROL_DIR	"/run/xderp"
 #define CONFIG_CONTROL_SOCKET	CONFIG_CONTROL_DIR "/xderpd.sock"
 
+/* What one source of connections may have at most; 0: any number. */
+struct source_limits {
+	unsigned int conns;
+	unsigned int unauth;		/* connections not logged in, among them */
+	double login_rate;		/* per second */
+	unsigned int login_burst;
+};
+
 struct cidr_set;
 struct conffile;
 struct flag_table;
@@ -65,7 +73,12 @@ struct config {
 	unsigned int queue_depth;	/* --send-queue-depth, TS_DEBUG_DERP_PER_CLIENT_SEND_QUEUE_DEPTH; packets per queue */
 	uint64_t queue_memory;		/* --queue-memory: bytes of packets waiting, per shard */
 	unsigned int max_conns;		/* --max-connections, all shards together */
-	unsigned int max_handshakes;	/* --max-handshakes: connections not logged in, all shards together */
+	unsigned int max_unauth;	/* --max-unauthenticated: connections not logged in, all shards together */
+	unsigned int max_handshakes;	/* --max-handshakes: of them in a TLS handshake, all shards together */
+	struct source_limits per_source;	/* --max-connections-per-source, --max-unauthenticated-per-source, --source-login-rate, -burst */
+	unsigned int max_sources;	/* --max-sources */
+	const char *source_exempt;	/* --source-exempt: comma list of networks */
+	struct cidr_set *exempt;	/* owned; resolved from it; NULL: none */
 	const char *allow_keys;		/* --allow-keys: file; "" if none */
 	unsigned int max_verifications;	/* --max-verifications: asked at a time */
 	bool mesh_plain;		/* --mesh-plain: links without TLS */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "admin/limits.h"
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/keymem.h"
@@ -289,6 +291,22 @@ static void mesh_nodes(struct textbuf *b, const struct relay *r)
 		textbuf_printf(b, "xderp_mesh_link_peers{node=\"%s\"} %u\n", n.name, n.peers);
 }
 
+/* So that a rule for alerts need not know the settings. */
+static void limits(struct textbuf *b, const struct snapshot *s)
+{
+	struct limit_row rows[LIMITS_MAX];
+	unsigned int n = limits_list(rows, s->relay, &s->st);
+
+	type(b, "xderp_limit", "gauge");
+	for (unsigned int i = 0; i < n; i++)
+		textbuf_printf(b, isinf(rows[i].limit) ? "xderp_limit{name=\"%s\"} +Inf\n" : "xderp_limit{name=\"%s\"} %.10g\n",
+			       rows[i].name, rows[i].limit);
+	type(b, "xderp_limit_used", "gauge");
+	for (unsigned int i = 0; i < n; i++)
+		if (rows[i].has_use)
+			textbuf_printf(b, "xderp_limit_used{name=\"%s\"} %" PRIu64 "\n", rows[i].name, rows[i].used);
+}
+
 static void key_memory(struct textbuf *b)
 {
 	struct keymem_usage u;
@@ -356,6 +374,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	if (s->relay->peers)
 		value(b, "xderp_bpf_peers_refused_total", "counter", peermap_refused(s->relay->peers));
 	key_memory(b);
+	limits(b, s);
 	certificate(b, s);
 }
 

@@ -41,11 +41,12 @@ static const struct flag flags[] = {
 static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) };
 
 static const struct command commands[] = {
-	{ "status", "", "version, connections, shards, and what is on and off and why", 0, 0, show_status },
+	{ "status", "", "version, connections, shards, limits, and what is on and off and why", 0, 0, show_status },
 	{ "peers", "", "logged-in connections: key, shard, transport, hours and minutes connected, flags (home, mesh, prober, not ideal, "
 	  "watching), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
 	{ "check", "", "look for what will hurt: limits of the system, files, certificate, kernel; exit status 1 if something is broken", 0, 0,
 	  show_checks },
+	{ "sources", "", "who connects: the 100 addresses (IPv4) and networks (IPv6, /56) with most connections, and how many of theirs were refused", 0, 0, show_sources },
 	{ "drops", "", "packets dropped, connections closed and logins refused, by reason", 0, 0, show_drops },
 	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
 	  0, MAX_ARGS, show_denied },

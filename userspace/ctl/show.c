@@ -17,6 +17,8 @@ static const char *text(const json_t *v, char *buf, size_t n)
 		return json_string_value(v);
 	if (json_is_integer(v))
 		snprintf(buf, n, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+	else if (json_is_real(v))
+		snprintf(buf, n, "%.10g", json_real_value(v));
 	else
 		snprintf(buf, n, "%s", json_is_true(v) ? "yes" : "-");
 	return buf;
@@ -101,6 +103,9 @@ void show_status(const json_t *answer)
 		{ "received", "packets_received", true }, { "sent", "packets_sent", true }, { "queued", "packets_queued", true },
 	};
 	static const struct show_column feature[] = { { "feature", "name" }, { "state", "state" }, { "reason", "reason" } };
+	static const struct show_column limit[] = {
+		{ "limit", "name" }, { "is", "limit", true }, { "in use", "used", true }, { "refused", "refused", true },
+	};
 	const json_t *t = json_object_get(answer, "totals");
 
 	printf("xderpd %s, process %" JSON_INTEGER_FORMAT ", up ", string(answer, "version"), number(answer, "pid"));
@@ -117,7 +122,22 @@ void show_status(const json_t *answer)
 	       number(t, "packets_received"), number(t, "packets_sent"), number(t, "packets_dropped"), number(t, "packets_queued"));
 	show_table(json_object_get(answer, "shards"), shard, ARRAY_SIZE(shard));
 	printf("\n");
+	show_table(json_object_get(answer, "limits"), limit, ARRAY_SIZE(limit));
+	printf("\n");
 	show_table(json_object_get(answer, "features"), feature, ARRAY_SIZE(feature));
+}
+
+void show_sources(const json_t *answer)
+{
+	static const struct show_column cols[] = {
+		{ "source", "source" }, { "connections", "connections", true }, { "not logged in", "unauthenticated", true },
+		{ "refused", "refused", true },
+	};
+
+	printf("%" JSON_INTEGER_FORMAT " sources have connections; %" JSON_INTEGER_FORMAT " are remembered\n", number(answer, "connected"),
+	       number(answer, "known"));
+	if (json_array_size(json_object_get(answer, "sources")))
+		show_table(json_object_get(answer, "sources"), cols, ARRAY_SIZE(cols));
 }
 
 /* The rows whose counter key is not zero. */

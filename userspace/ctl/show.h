@@ -22,6 +22,7 @@ void show_status(const json_t *answer);
 void show_peers(const json_t *answer);
 void show_peer(const json_t *row);	/* each line behind it */
 void show_checks(const json_t *answer);
+void show_sources(const json_t *answer);
 void show_drops(const json_t *answer);
 void show_denied(const json_t *answer);
 void show_reload(const json_t *answer);

@@ -10,6 +10,7 @@
 #include "net/listen.h"
 #include "relay/probe.h"
 #include "relay/shard.h"
+#include "relay/sources.h"
 #include "wire/proxyproto.h"
 
 /* It costs no slot. */
@@ -37,19 +38,76 @@ bool arrival_admit(struct shard *s, int fd, bool main_port)
 		return false;
 	}
 	if (s->stats.conns_unauth >= s->max_unauth) {
-		arrival_refuse(s, fd, CLOSE_HANDSHAKE_LIMIT);
+		arrival_refuse(s, fd, CLOSE_UNAUTH_LIMIT);
 		return false;
 	}
 	return true;
 }
 
+static void refuse(struct conn *c, enum close_reason why)
+{
+	char from[LISTEN_TEXT_LEN];
+
+	sockaddr_text(from, &c->src.sa);
+	log_limited(LOG_LEVEL_WARN, "connection_refused", "reason=%s from=%s", close_reason_name(why), from);
+	conn_close(c, why);
+}
+
+/* A proxy that speaks for itself is no source of connections. */
+static bool is_limited(const struct conn *c, const uint8_t ip[static 16])
+{
+	const struct cidr_set *exempt = c->shard->cfg->exempt;
+
+	return c->source != SOURCE_PROXY && !(exempt && cidr_set_holds(exempt, ip));
+}
+
+/* Does its source have too much already? */
+static bool source_has_room(struct conn *c)
+{
+	struct shard *s = c->shard;
+	uint8_t ip[16];
+	uint16_t port;
+
+	sockaddr_to_16(ip, &port, &c->src.sa);
+	if (!is_limited(c, ip))
+		return true;
+	switch (sources_enter(s->relay->sources, ip, &s->cfg->per_source, &c->source_handle)) {
+	case SOURCE_WELCOME:
+		return true;
+	case SOURCE_UNKNOWN:
+		STAT_INC(&s->stats, sources_unknown);
+		return true;
+	case SOURCE_CONNS:
+		refuse(c, CLOSE_SOURCE_CONNS);
+		return false;
+	case SOURCE_UNAUTH:
+		refuse(c, CLOSE_SOURCE_UNAUTH);
+		return false;
+	}
+	return false;
+}
+
 /* Its source is known now. */
 static void begin(struct conn *c)
 {
-	if (c->source == SOURCE_PROXIED && deny_holds(&c->shard->relay->deny, &c->src.sa))
+	struct shard *s = c->shard;
+
+	if (c->source == SOURCE_PROXIED && deny_holds(&s->relay->deny, &c->src.sa))
 		conn_close(c, CLOSE_DENIED);
-	else
+	else if (c->main_port && s->cfg->tls && s->stats.conns_handshaking >= s->max_handshakes)
+		refuse(c, CLOSE_HANDSHAKE_LIMIT);
+	else if (source_has_room(c))
 		conn_begin(c);
+}
+
+bool arrival_may_login(struct conn *c)
+{
+	struct shard *s = c->shard;
+
+	if (!c->source_handle || sources_login(s->relay->sources, c->source_handle, &s->cfg->per_source, s->now_ns))
+		return true;
+	refuse(c, CLOSE_SOURCE_LOGINS);
+	return false;
 }
 
 void arrival_begin(struct conn *c)

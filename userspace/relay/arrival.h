@@ -17,4 +17,7 @@ void arrival_begin(struct conn *c);
  * connection was closed. */
 size_t arrival_header(struct conn *c, struct rbuf *b, size_t n);
 
+/* Before its ClientInfo is looked at: false if its source logs in too often; it is closed then. */
+bool arrival_may_login(struct conn *c);
+
 #endif

@@ -16,6 +16,7 @@
 #include "relay/rate.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/sources.h"
 #include "relay/websocket.h"
 
 #define HANDSHAKE_NS	(10 * NS_PER_S)
@@ -76,10 +77,17 @@ static void enter(struct conn *c, enum conn_state next, uint64_t timeout_ns)
 {
 	struct shard *s = c->shard;
 
-	if (is_unauth(c->state) && !is_unauth(next))
+	if (is_unauth(c->state) && !is_unauth(next)) {
 		STAT_DEC(&s->stats, conns_unauth);
+		if (c->source_handle)
+			sources_authenticated(s->relay->sources, c->source_handle);
+	}
 	if (!is_unauth(c->state) && is_unauth(next))
 		STAT_INC(&s->stats, conns_unauth);
+	if (c->state == CONN_HANDSHAKE)
+		STAT_DEC(&s->stats, conns_handshaking);
+	if (next == CONN_HANDSHAKE)
+		STAT_INC(&s->stats, conns_handshaking);
 	c->state = (uint8_t)next;
 	if (timeout_ns)
 		timer_arm(&s->wheel, &c->deadline, s->now_ns + timeout_ns);
@@ -565,6 +573,8 @@ void conn_close(struct conn *c, enum close_reason why)
 	if (c->waiting)
 		login_forget(c);
 	enter(c, CONN_DEAD, 0);
+	if (c->source_handle)
+		sources_leave(s->relay->sources, c->source_handle);
 	timer_disarm(&s->wheel, &c->write_timer);
 	rate_release(c);
 	list_remove(&c->dirty);

@@ -77,6 +77,7 @@ struct conn {
 	uint8_t inflight;		/* operations armed in the io engine */
 	bool main_port;			/* false: the plain port beside TLS */
 	uint8_t source;			/* enum source_kind: what src is */
+	uint32_t source_handle;		/* its place in the table of sources; 0: not counted there */
 	bool receiving, sending, blocked;
 	bool not_ideal;			/* Ideal-Node was in the request */
 	bool held;			/* not read at present: the client sends too much */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "net/listen.h"
 #include "relay/admission.h"
+#include "relay/arrival.h"
 #include "relay/mesh.h"
 #include "relay/probe.h"
 #include "relay/sendq.h"
@@ -270,6 +271,8 @@ static void open_client_info(struct conn *c, const uint8_t *body, size_t n)
 	struct client_info ci;
 	enum login_refusal why;
 
+	if (!arrival_may_login(c))
+		return;
 	why = client_info_open(&ci, body, n, &c->shard->cfg->private_key);
 	if (why == LOGIN_OK)
 		check_in(c, &ci);

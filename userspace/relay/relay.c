@@ -18,6 +18,7 @@
 #include "relay/mailbox.h"
 #include "relay/meshlink.h"
 #include "relay/shard.h"
+#include "relay/sources.h"
 
 int relay_check_certificate(const struct config *cfg, char *err, size_t errlen)
 {
@@ -196,6 +197,8 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e && !(r->mail = mailbox_new(r->nshards)))
 		e = -ENOMEM;
 	if (!e)
+		e = sources_new(&r->sources, cfg->max_sources);
+	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
 	if (!e && cfg->tls)
 		e = certificate_renew(&r->tls, r, cfg, err, errlen);
@@ -204,7 +207,7 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	if (!e)
 		e = meshlinks_new(r, err, errlen);
 	if (!e)
-		e = workers_new(&r->verifiers, cfg->max_verifications, cfg->max_handshakes);
+		e = workers_new(&r->verifiers, cfg->max_verifications, cfg->max_unauth);
 	if (!e)
 		e = admission_new(&r->admission, cfg, r->verifiers, err, errlen);
 	if (!e) {
@@ -231,6 +234,7 @@ void relay_free(struct relay *r)
 	free(r->mail);
 	tls_ctx_free(r->tls);
 	directory_free(r->directory);
+	sources_free(r->sources);
 	deny_done(&r->deny);
 	ask_close(&r->ask);
 	pthread_barrier_destroy(&r->started);

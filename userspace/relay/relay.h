@@ -23,6 +23,7 @@ struct admission;
 struct meshlink;
 struct opener;
 struct shard;
+struct sources;
 struct workers;
 struct mail_slot;
 struct xdp_gate;
@@ -50,6 +51,7 @@ struct relay {
 	int (*page)(enum frontdoor_page page, struct textbuf *body, void *relay);
 	struct ask ask;
 	struct deny deny;
+	struct sources *sources;	/* owned */
 	unsigned int watchers;		/* atomic: connections that watch, all shards */
 	bool draining;			/* atomic: shards see it after a wake */
 };

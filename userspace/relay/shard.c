@@ -386,7 +386,8 @@ static void set_limits(struct shard *s, const struct config *cfg)
 {
 	s->cfg = cfg;
 	s->max_conns = share(cfg->max_conns, s->relay);
-	s->max_unauth = share(cfg->max_handshakes, s->relay);
+	s->max_unauth = share(cfg->max_unauth, s->relay);
+	s->max_handshakes = share(cfg->max_handshakes, s->relay);
 }
 
 int shard_prepare(const struct shard *s, const struct config *next, struct shard_room *ret)

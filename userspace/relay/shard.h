@@ -41,7 +41,7 @@ struct shard {
 	uint32_t nchunks, max_chunks;
 	uint32_t *free_slots;		/* stack */
 	uint32_t nfree;
-	uint32_t max_conns, max_unauth;
+	uint32_t max_conns, max_unauth, max_handshakes;
 
 	struct list dirty;		/* connections to flush */
 	struct list dead;		/* closed and free of completions: released at the end of the turn */

@@ -48,7 +48,7 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(CLOSE_PEER,		"close_peer", "a mesh client asked for it")		\
 	X(KEY_LIMIT,		"key_limit", "too many connections of one key")		\
 	X(CONN_LIMIT,		"conn_limit", "connection table full")			\
-	X(HANDSHAKE_LIMIT,	"handshake_limit", "too many connections not logged in")	\
+	X(HANDSHAKE_LIMIT,	"handshake_limit", "too many TLS handshakes in progress")	\
 	X(ACCEPT_LIMIT,		"accept_limit", "accept rate limit")			\
 	X(MESH_OVERFLOW,	"mesh_overflow", "watcher did not keep up with updates")	\
 	X(NO_MEMORY,		"no_memory", "shard's memory limit")			\
@@ -60,7 +60,11 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, KIND_NR };
 	X(MESH_SILENT,		"mesh_silent", "a node of the mesh said nothing for 120 s")	\
 	X(NOT_ADMITTED,		"not_admitted", "the key may not log in here")	\
 	X(WEBSOCKET,		"websocket_error", "WebSocket frame that is wrong or too long, or no subprotocol derp") \
-	X(PROXY_HEADER,		"proxy_header", "no valid PROXY header from a source that must send one")
+	X(PROXY_HEADER,		"proxy_header", "no valid PROXY header from a source that must send one") \
+	X(UNAUTH_LIMIT,		"unauthenticated_limit", "too many connections not logged in")	\
+	X(SOURCE_CONNS,		"source_limit", "too many connections of one source")	\
+	X(SOURCE_UNAUTH,	"source_unauthenticated", "too many connections of one source that are not logged in") \
+	X(SOURCE_LOGINS,	"source_logins", "too many logins of one source per second")
 
 enum close_reason {
 #define X(id, label, help) CLOSE_##id,
@@ -93,6 +97,7 @@ enum admission_outcome {
 	X(accepts,		"DERP upgrades")					\
 	X(tcp_accepted,		"TCP connections accepted")				\
 	X(proxy_headers,	"connections with a PROXY header")			\
+	X(sources_unknown,	"connections whose source could not be remembered: let in, uncounted") \
 	X(tls_handshakes,	"TLS handshakes finished")				\
 	X(ktls_installs,	"TLS connections handed to the kernel (kTLS)")		\
 	X(tls12,		"TLS 1.2 requests")				\
@@ -155,6 +160,7 @@ enum admission_outcome {
 #define SHARD_GAUGES(X)									\
 	X(conns,		"open connections of any kind")				\
 	X(conns_unauth,		"of them not logged in")				\
+	X(conns_handshaking,	"of them in a TLS handshake")				\
 	X(conns_verifying,	"of them waiting for a verdict on their key")		\
 	X(derp_conns,		"DERP connections logged in")				\
 	X(home_conns,		"of them with this relay as home")			\
