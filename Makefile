@@ -159,7 +159,8 @@ test:
 	@tests/run $(STEPS)
 lint:
 	@tools/lint
-bench: all
+bench: deps
+	$(Q)$(MAKE) --no-print-directory all
 	@bench/compare $(ARGS)
 bench-stun: all $(B)/stun-load $(B)/stun-nic
 	@bench/stun $(ARGS)
@@ -175,7 +176,7 @@ help:
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
 	@echo 'make install programs, manual pages, completion, systemd units, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'
-	@echo 'make bench   xderpd against derper on this machine; ARGS=--quick for the short one'
+	@echo 'make bench   xderpd against derper on this machine, below 15 minutes; ARGS=--quick tries it'
 	@echo 'make bench-stun  STUN by XDP against STUN by the socket (root)'
 	@echo 'make cost    instructions per packet, against bench/cost.tsv; ARGS=--full for all sizes; UPDATE=1 sets them'
 

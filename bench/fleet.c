@@ -150,8 +150,11 @@ static int warm_up(const struct options *o)
 	return err;
 }
 
-static void report_memory(struct report *r, const struct mem_sample *from, const struct mem_sample *to, double n)
+static void report_memory(struct report *r, const struct mem_sample *start, const struct mem_sample *from,
+			  const struct mem_sample *to, double n)
 {
+	report_add(r, "rss_start", "KiB", (double)start->rss / 1024);
+	report_add(r, "anon_start", "KiB", (double)start->anon / 1024);
 	report_add(r, "rss_before", "KiB", (double)from->rss / 1024);
 	report_add(r, "rss_after", "KiB", (double)to->rss / 1024);
 	report_add(r, "rss_each", "B", ((double)to->rss - (double)from->rss) / n);
@@ -162,13 +165,15 @@ static void report_memory(struct report *r, const struct mem_sample *from, const
 
 int fleet_idle(const struct options *o, struct report *r)
 {
-	struct mem_sample before = { 0 }, after = { 0 };
+	struct mem_sample start = { 0 }, before = { 0 }, after = { 0 };
 	struct cpu_sample from, rest, to;
 	pid_t pid = (pid_t)o->server_pid;
 	struct crowd *w = NULL;
 	int err;
 
-	err = warm_up(o);
+	err = pid ? mem_sample(&start, pid) : 0;
+	if (!err)
+		err = warm_up(o);
 	if (err)
 		return err;
 	err = crowd_new(&w, o, o->idle, true);
@@ -184,7 +189,7 @@ int fleet_idle(const struct options *o, struct report *r)
 	if (err)
 		goto out;
 	report_add(r, "connections", "", w->fleet.done);
-	report_memory(r, &before, &after, o->idle);
+	report_memory(r, &start, &before, &after, o->idle);
 	report_add(r, "login_server_cpu_each", "us", (double)(rest.server_ns - from.server_ns) / 1e3 / o->idle);
 	report_add(r, "idle_server_cpu", "%", 100 * (double)(to.server_ns - rest.server_ns) /
 		   (double)(to.wall_ns - rest.wall_ns));
