@@ -6,10 +6,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tailscale.com/types/key"
 )
@@ -182,4 +184,115 @@ func TestHandshakeLimit(t *testing.T) {
 		t.Errorf("%v handshakes, limit 16", got)
 	}
 	others.relays()
+}
+
+// A line of --allow-keys says what its key may have: how fast it sends, and how many connections. Others have what all have, and a
+// reload changes it for those that are connected.
+func TestKeyCaps(t *testing.T) {
+	needXderp(t, "it has no caps by key")
+	for _, m := range []mode{plain, tlsName} {
+		t.Run(m.String(), func(t *testing.T) {
+			slow, single, other := key.NewNode(), key.NewNode(), key.NewNode()
+			file := filepath.Join(t.TempDir(), "keys")
+			name := func(k key.NodePrivate) string { return k.Public().String() }
+			lines := name(single) + " conns=1\n* conns=3 # whoever it is\n"
+			writeFile(t, file, name(slow)+" bob rate=100000\n"+lines)
+			s := start(t, opts{mode: m, control: true, mesh: true, args: []string{"--allow-keys", file, "--max-connections-per-key=2", "--send-queue-depth=1024"}})
+
+			// How many connections: the newest is refused.
+			for _, c := range []struct {
+				k     key.NodePrivate
+				limit int
+			}{{slow, 2}, {single, 1}, {other, 3}} {
+				var held []*raw
+				for range c.limit {
+					held = append(held, s.clientAs(t, c.k, infoUsual))
+				}
+				if r := s.upgrade(t); r.login(c.k, infoUsual) == nil {
+					r.wantClosed()
+				}
+				for _, r := range held {
+					r.sync()
+					r.c.Close()
+				}
+			}
+			s.wantMetrics(t, map[string]float64{`xderp_connections_closed_total|"key_limit"`: 3, "xderp_derp_conns": 0, "xderp_capped_conns": 0})
+
+			// How fast.
+			send := func(from, to *raw, n int) {
+				t.Helper()
+				errs := make(chan error, 1)
+				go func() {
+					var err error
+					for seq := range uint64(n) {
+						from.c.SetWriteDeadline(time.Now().Add(patience))
+						if _, err = from.c.Write(encode(fSendPacket, to.pub.AppendTo(nil), payload(1, seq, 1000))); err != nil {
+							break
+						}
+					}
+					errs <- err
+				}()
+				for seq := range uint64(n) {
+					to.wantPacket(from.pub, payload(1, seq, 1000))
+				}
+				if err := <-errs; err != nil {
+					t.Fatal(err)
+				}
+			}
+			oneByOne := func(from, to *raw, n int) {
+				t.Helper()
+				for seq := range uint64(n) {
+					from.sendTo(to.pub, payload(2, seq, 1000))
+					to.wantPacket(from.pub, payload(2, seq, 1000))
+				}
+			}
+			waits := func() float64 { return s.metrics(t).value("xderp_rate_waits_total") }
+			a, b, c := s.clientAs(t, slow, infoUsual), s.clientAs(t, single, infoUsual), s.clientAs(t, other, infoUsual)
+			oneByOne(b, c, 500)
+			oneByOne(c, b, 500)
+			if waits() != 0 {
+				t.Errorf("%v waits without a cap on the rate", waits())
+			}
+			begin := time.Now()
+			send(a, b, 200)
+			// What a receive buffer holds is taken on credit, paid back before the next read.
+			if took, least := time.Since(begin), time.Duration(200*1032-65568-2*32768)*time.Second/100000; took < least || waits() == 0 {
+				t.Errorf("200 packets took %v, want at least %v; %v waits", took, least, waits())
+			}
+			s.wantMetrics(t, map[string]float64{"xderp_capped_conns": 3})
+			if out := s.ctl(t, "peers", "--json"); !strings.Contains(out, `"rate":100000`) || !strings.Contains(out, `"conns":1`) {
+				t.Error(out)
+			}
+
+			// Reload: another is slow now. A mesh client never is.
+			writeFile(t, file, name(other)+" rate=100000\n"+name(slow)+"\n"+name(single)+" conns=1\n")
+			if r := s.reload(t); r.Error != "" {
+				t.Fatalf("%+v", r)
+			}
+			s.wantMetrics(t, map[string]float64{"xderp_capped_conns": 2})
+			send(a, b, 50) // pays what it owes
+			before := waits()
+			oneByOne(a, b, 500)
+			if got := waits(); got > before {
+				t.Errorf("%v more waits without a cap", got-before)
+			}
+			k := s.meshClient(t)
+			oneByOne(k, b, 500)
+			send(c, b, 200)
+			if waits() == before {
+				t.Error("the new cap does not hold")
+			}
+			if _, ok := s.comes(t, s.tcp(t), key.NewNode()); ok {
+				t.Error("a key came in that is not on the list any more")
+			}
+
+			// A line that is wrong keeps what was.
+			writeFile(t, file, name(other)+" rate=fast\n")
+			if r := s.reload(t); !strings.Contains(strings.Join(r.Faults, ""), `line 1 (--allow-keys): "rate=fast" is wrong`) {
+				t.Errorf("%+v", r)
+			}
+			s.wantMetrics(t, map[string]float64{"xderp_capped_conns": 2})
+			s.conservation(t)
+		})
+	}
 }

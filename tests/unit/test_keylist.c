@@ -37,6 +37,22 @@ static const struct list_case {
 	{ "too long", "nodekey:" A "0\n", -1, "line 1" },
 	{ "not hex", "\n\nnodekey:g" A "\n", -1, "line 3" },
 	{ "no prefix", A "\n", -1, "allowed are nodekey: with 64 hex digits" },
+	{ "caps", "nodekey:" A " rate=1M burst=128KiB conns=2\nnodekey:" B " conns=1024 # two\n", 2 },
+	{ "caps among remarks", "nodekey:" A " alice rate=0 laptop\n", 1 },
+	{ "remark behind #", "nodekey:" A " # rate=x burst=y z=1\n", 1 },
+	{ "twice with the same caps", "nodekey:" A " conns=2\nnodekey:" A " conns=2 again\n", 2 },
+	{ "twice with different caps", "nodekey:" A " conns=2\nnodekey:" A "\n", -1, "nodekey:" A " stands twice" },
+	{ "unknown cap", "nodekey:" B "\nnodekey:" A " speed=1M\n", -1, "line 2 (--allow-keys): \"speed=1M\" is wrong" },
+	{ "no rate", "nodekey:" A " rate=\n", -1, "\"rate=\" is wrong" },
+	{ "rate is no size", "nodekey:" A " rate=1Mbit\n", -1, "\"rate=1Mbit\" is wrong; allowed are" },
+	{ "rate twice", "nodekey:" A " rate=1 rate=1\n", -1, "\"rate=1\" is wrong" },
+	{ "burst below a frame", "nodekey:" A " rate=1M burst=65567\n", -1, "burst= bytes from 65568" },
+	{ "burst alone", "nodekey:" A " burst=1M\n", -1, "burst= means nothing without rate=" },
+	{ "no connection", "nodekey:" A " conns=0\n", -1, "conns= 1 to 1024" },
+	{ "too many connections", "nodekey:" A " conns=1025\n", -1, "conns= 1 to 1024" },
+	{ "connections are no number", "nodekey:" A " conns=2x\n", -1, "conns=2x" },
+	{ "others twice", "*\n* conns=1\n", -1, "line 2 (--allow-keys): * stands twice" },
+	{ "others and more", "** conns=1\n", -1, "line 1" },
 	{ "another kind of key", "mkey:" A "\n", -1, "line 1" },
 };
 
@@ -60,9 +76,9 @@ static void run_case(void **state)
 	assert_int_equal(0, r);
 	assert_int_equal(c->keys, keylist_len(l));
 	assert_int_equal(0, key_from_hex(&k, A, 64));
-	assert_int_equal(strstr(c->text, A) != NULL, keylist_has(l, &k));
+	assert_int_equal(strstr(c->text, A) != NULL, keylist_find(l, &k) != NULL);
 	k.b[31] ^= 1;
-	assert_false(keylist_has(l, &k));
+	assert_null(keylist_find(l, &k));
 	keylist_free(l);
 }
 
@@ -86,8 +102,38 @@ static void test_many(void **state)
 	memset(&k, 0, sizeof(k));
 	for (unsigned int i = 0; i < N; i++) {
 		k.b[i % 32] = (uint8_t)(k.b[i % 32] * 5 + i);
-		assert_true(keylist_has(l, &k));
+		assert_non_null(keylist_find(l, &k));
 	}
+	keylist_free(l);
+}
+
+static void test_caps(void **state)
+{
+	static const char text[] = "nodekey:" A " bob rate=2K burst=128KiB conns=3\n* conns=5\nnodekey:" B "\n";
+	const struct key_caps *c;
+	struct keylist *l;
+	struct key k;
+	char err[300];
+
+	(void)state;
+	assert_int_equal(0, write_file(text, strlen(text)));
+	assert_int_equal(0, keylist_read(&l, NULL, path, err, sizeof(err)));
+	assert_true(keylist_has_caps(l));
+	key_from_hex(&k, A, 64);
+	c = keylist_find(l, &k);
+	assert_true(c->has_rate && c->rate.bytes_per_s == 2048 && c->rate.burst == 131072 && c->conns == 3);
+	key_from_hex(&k, B, 64);
+	c = keylist_find(l, &k);
+	assert_true(!c->has_rate && !c->conns);
+	k.b[0] ^= 1;
+	c = keylist_find(l, &k);
+	assert_true(!c->has_rate && c->conns == 5);
+	assert_int_equal(2, keylist_len(l));
+	keylist_free(l);
+	assert_int_equal(0, write_file("*\n", 2));
+	assert_int_equal(0, keylist_read(&l, NULL, path, err, sizeof(err)));
+	assert_false(keylist_has_caps(l));
+	assert_non_null(keylist_find(l, &k));
 	keylist_free(l);
 }
 
@@ -105,14 +151,15 @@ static void test_no_file(void **state)
 
 int main(void)
 {
-	struct CMUnitTest t[ARRAY_SIZE(cases) + 2] = {
+	struct CMUnitTest t[ARRAY_SIZE(cases) + 3] = {
+		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_no_file),
 	};
 	int fd = mkstemp(path), failed;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		t[2 + i] = (struct CMUnitTest){ cases[i].name, run_case, NULL, NULL, (void *)&cases[i] };
+		t[3 + i] = (struct CMUnitTest){ cases[i].name, run_case, NULL, NULL, (void *)&cases[i] };
 	failed = cmocka_run_group_tests(t, NULL, NULL);
 	close(fd);
 	unlink(path);

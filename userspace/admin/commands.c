@@ -165,19 +165,25 @@ static bool more_peers(struct textbuf *out, void *state)
 {
 	struct peers *p = state;
 	char key[NODEKEY_LEN];
+	json_t *v;
 
 	for (size_t end = min_of(p->next + PEERS_STEP, p->n); p->next < end; p->next++) {
 		const struct peer_row *row = &p->rows[p->next];
 		const struct peer_facts *f = &row->facts;
 
 		nodekey(key, &row->key);
-		put(out, json_pack("{sssssisssIsbsbsbsbsbsIsIsIsIsIsI}", "key", key, "address", row->address,
+		v = json_pack("{sssssisssIsbsbsbsbsbsIsIsIsIsIsI}", "key", key, "address", row->address,
 			"shard", (int)row->shard, "transport", transport_label(f->transport),
 			"connected_at", (json_int_t)f->connected_at, "home", f->home_since != 0, "mesh", row->mesh,
 			"prober", row->prober, "not_ideal", row->not_ideal, "watching", row->watching,
 			"packets_in", (json_int_t)f->frames_in, "bytes_in", (json_int_t)f->bytes_in,
 			"packets_out", (json_int_t)f->frames_out, "bytes_out", (json_int_t)f->bytes_out,
-			"dropped", (json_int_t)f->drops, "queued", (json_int_t)row->queued));
+			"dropped", (json_int_t)f->drops, "queued", (json_int_t)row->queued);
+		if (v && row->caps.has_rate)
+			json_object_set_new(v, "rate", json_integer((json_int_t)row->caps.rate.bytes_per_s));
+		if (v && row->caps.conns)
+			json_object_set_new(v, "conns", json_integer(row->caps.conns));
+		put(out, v);
 	}
 	return out->len > 0;
 }

@@ -88,7 +88,7 @@ static const struct flag table[] = {
 	{ "mesh-plain", FLAG_BOOL, AT(mesh_plain), "false", "speak plain HTTP to the nodes of -mesh-with (default port 80): only on networks where nobody else listens or answers", .fixed = true },
 	{ "mesh-queue-depth", FLAG_UINT, AT(mesh_queue_depth), "512", "packets waiting per node of -mesh-with and kind", 1, 4096 },
 	{ "max-mesh-peers", FLAG_UINT, AT(max_remote), "1000000", "node keys known through -mesh-with", 1, 4000000 },
-	{ "allow-keys", FLAG_STRING, AT(allow_keys), "", "only the node keys in this file may log in, a line each, nodekey: and 64 hex digits; read again on SIGHUP. Whatever else verifies clients must agree" },
+	{ "allow-keys", FLAG_STRING, AT(allow_keys), "", "only the node keys in this file may log in, a line each, nodekey: and 64 hex digits, and behind it what that key may have: rate=, burst=, conns=; a line with * is for all others; read again on SIGHUP. Whatever else verifies clients must agree" },
 	{ "max-verifications", FLAG_UINT, AT(max_verifications), "64", "clients that -verify-clients and -verify-client-url are asked about at a time; each has 5s", 1, 1024, .fixed = true },
 	{ "max-unknown-frame", FLAG_SIZE, AT(max_skip), "64MiB", "longest frame of an unknown type that is skipped; longer ones close the connection", 0, 4294967295.0 },
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "base/util.h"
 
 static int parse_bool(bool *ret, const char *v)
@@ -43,20 +44,6 @@ static int parse_whole(double *ret, const char *v)
 	return end == v || *end || errno || strchr(" \t\n\v\f\r", *v) ? -EINVAL : 0;
 }
 
-/* Digits with at most one point among them, and nothing else that strtod would take: their number of bytes, 0 if
- * there is no digit. */
-static size_t decimal(double *ret, const char *v)
-{
-	size_t whole = strspn(v, "0123456789"), n = whole;
-
-	if (v[n] == '.')
-		n += 1 + strspn(v + n + 1, "0123456789");
-	if (n == whole ? !whole : n == 1)
-		return 0;
-	*ret = strtod(v, NULL);
-	return n;
-}
-
 /* A sum of numbers with units, as Go's time.ParseDuration; "0" needs none. Negative ones mean nothing here. */
 static int parse_duration(uint64_t *ret, const char *v)
 {
@@ -75,7 +62,7 @@ static int parse_duration(uint64_t *ret, const char *v)
 	if (!*v)
 		return -EINVAL;
 	for (; *v; v += n) {
-		n = decimal(&x, v);
+		n = units_decimal(&x, v);
 		if (!n)
 			return -EINVAL;
 		v += n;
@@ -91,27 +78,6 @@ static int parse_duration(uint64_t *ret, const char *v)
 		return -EINVAL;
 	*ret = (uint64_t)(sum + 0.5);
 	return 0;
-}
-
-static int parse_size(uint64_t *ret, const char *v)
-{
-	static const struct { const char *unit; double bytes; } units[] = {
-		{ "", 1 }, { "B", 1 }, { "KiB", 1024 }, { "K", 1024 }, { "MiB", 1048576 }, { "M", 1048576 },
-		{ "GiB", 1073741824 }, { "G", 1073741824 },
-	};
-	double x;
-	size_t n = decimal(&x, v);
-
-	for (size_t i = 0; n && i < ARRAY_SIZE(units); i++) {
-		if (!strcmp(v + n, units[i].unit)) {
-			x *= units[i].bytes;
-			if (x > 9.2e18)
-				return -ERANGE;
-			*ret = (uint64_t)x;
-			return 0;
-		}
-	}
-	return -EINVAL;
 }
 
 static int parse_choice(int *ret, const struct flag *f, const char *v)
@@ -148,7 +114,7 @@ static int store(const struct flag *f, void *settings, const char *v)
 		err = parse_duration(p, v);
 		return err ? err : in_range(f, (double)*(uint64_t *)p / 1e9) ? 0 : -ERANGE;
 	case FLAG_SIZE:
-		err = parse_size(p, v);
+		err = units_size(p, v);
 		return err ? err : in_range(f, (double)*(uint64_t *)p) ? 0 : -ERANGE;
 	case FLAG_FLOAT:
 		err = parse_number(&x, v);

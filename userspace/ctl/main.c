@@ -43,7 +43,7 @@ static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) 
 static const struct command commands[] = {
 	{ "status", "", "version, connections, shards, limits, and what is on and off and why", 0, 0, show_status },
 	{ "peers", "", "logged-in connections: key, shard, transport, hours and minutes connected, flags (home, mesh, prober, not ideal, "
-	  "watching), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
+	  "watching, caps of its own), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
 	{ "check", "", "look for what will hurt: limits of the system, files, certificate, kernel; exit status 1 if something is broken", 0, 0,
 	  show_checks },
 	{ "sources", "", "who connects: the 100 addresses (IPv4) and networks (IPv6, /56) with most connections, and how many of theirs were refused", 0, 0, show_sources },

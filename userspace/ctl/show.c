@@ -236,7 +236,7 @@ void show_peers(const json_t *answer)
 {
 	printf("%" JSON_INTEGER_FORMAT " connections\n", number(answer, "peers"));
 	if (number(answer, "peers"))
-		printf("%-72s %5s %-9s %-8s %-5s %10s %10s %7s %7s  %s\n", "key", "shard", "transport", "up", "flags", "in", "out",
+		printf("%-72s %5s %-9s %-8s %-6s %10s %10s %7s %7s  %s\n", "key", "shard", "transport", "up", "flags", "in", "out",
 		       "dropped", "queued", "address");
 }
 
@@ -244,14 +244,16 @@ void show_peers(const json_t *answer)
 void show_peer(const json_t *row)
 {
 	json_int_t up = time(NULL) - number(row, "connected_at");
-	char flags[6], age[16];
+	bool capped = json_object_get(row, "rate") || json_object_get(row, "conns");
+	char flags[7], age[16];
 
-	snprintf(flags, sizeof(flags), "%s%s%s%s%s", json_is_true(json_object_get(row, "home")) ? "h" : "",
+	snprintf(flags, sizeof(flags), "%s%s%s%s%s%s", json_is_true(json_object_get(row, "home")) ? "h" : "",
 		 json_is_true(json_object_get(row, "mesh")) ? "m" : "", json_is_true(json_object_get(row, "prober")) ? "p" : "",
-		 json_is_true(json_object_get(row, "not_ideal")) ? "n" : "", json_is_true(json_object_get(row, "watching")) ? "w" : "");
+		 json_is_true(json_object_get(row, "not_ideal")) ? "n" : "", json_is_true(json_object_get(row, "watching")) ? "w" : "",
+		 capped ? "c" : "");
 	snprintf(age, sizeof(age), up >= 86400 ? "%dd%02dh" : "%d:%02d", (int)(up >= 86400 ? up / 86400 : up / 3600),
 		 (int)(up >= 86400 ? up % 86400 / 3600 : up % 3600 / 60));
-	printf("%-72s %5" JSON_INTEGER_FORMAT " %-9s %-8s %-5s %10" JSON_INTEGER_FORMAT " %10" JSON_INTEGER_FORMAT
+	printf("%-72s %5" JSON_INTEGER_FORMAT " %-9s %-8s %-6s %10" JSON_INTEGER_FORMAT " %10" JSON_INTEGER_FORMAT
 	       " %7" JSON_INTEGER_FORMAT " %7" JSON_INTEGER_FORMAT "  %s\n", string(row, "key"), number(row, "shard"),
 	       string(row, "transport"), age, flags, number(row, "packets_in"), number(row, "packets_out"), number(row, "dropped"),
 	       number(row, "queued"), string(row, "address"));

@@ -291,6 +291,19 @@ static void ask_done(struct job *job, void *owner)
 
 /* --- on a shard */
 
+const struct key_caps *admission_caps(const struct admission *a, const struct key *k)
+{
+	static const struct key_caps none;
+	const struct key_caps *c = a && a->list ? keylist_find(a->list, k) : NULL;
+
+	return c ? c : &none;
+}
+
+bool admission_has_caps(const struct admission *a)
+{
+	return a && a->list && keylist_has_caps(a->list);
+}
+
 static void source_text(char ret[static INET6_ADDRSTRLEN], const struct sockaddr *src)
 {
 	static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
@@ -310,7 +323,7 @@ enum admission_outcome admission_ask(struct admission *a, struct shard *s, struc
 	struct ask_job *j;
 
 	*why = "its key is not in --allow-keys";
-	if (a->list && !keylist_has(a->list, k))
+	if (a->list && !keylist_find(a->list, k))
 		return ADMISSION_NOT_LISTED;
 	if (!a->socket && !a->url)
 		return ADMISSION_ALLOWED;

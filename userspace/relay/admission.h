@@ -12,7 +12,6 @@ struct admission;
 struct config;
 struct workers;
 
-
 /* Read --allow-keys; *ret is NULL if nothing is to be checked. The rest of cfg is borrowed, as are the workers. -errno and a
  * sentence in err. */
 int admission_new(struct admission **ret, const struct config *cfg, struct workers *w, char *err, size_t errlen);
@@ -27,6 +26,10 @@ typedef void (*admission_verdict)(struct shard *s, struct conn_id id, const stru
  * verdict, with its reason in *why (static). */
 enum admission_outcome admission_ask(struct admission *a, struct shard *s, struct conn_id id, const struct key *k,
 				     const struct sockaddr *src, admission_verdict verdict, const char **why);
+/* What a key may have that is logged in, or about to be; good as long as a is. a NULL: nothing is checked. */
+const struct key_caps *admission_caps(const struct admission *a, const struct key *k);
+/* Has any key caps of its own? */
+bool admission_has_caps(const struct admission *a);
 /* No verdict came in time; a NULL: nothing is checked any more. */
 enum admission_outcome admission_late(const struct admission *a);
 

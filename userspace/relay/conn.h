@@ -17,6 +17,7 @@
 #include "net/transport.h"
 #include "relay/directory.h"
 #include "relay/gone.h"
+#include "relay/keylist.h"
 #include "relay/limit.h"
 #include "relay/pkt.h"
 #include "relay/stats.h"
@@ -58,6 +59,7 @@ struct peer {
 	uint32_t ctl_bytes;		/* in q[PKT_CTL] */
 
 	struct gone_receiver gone;
+	struct key_caps caps;		/* of its own; changed by login_cap() only */
 	struct bucket rate;		/* rate.h, as are the next two */
 	uint64_t hold_ns;		/* this long nothing is to be read; not acted upon yet */
 	struct timer hold;		/* while conn->held */
@@ -193,6 +195,9 @@ size_t peer_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n);	/* peer
 /* One frame of a login collects in c->in: takes what belongs to it of the n bytes. *r: 1, it is whole; 0; or as frame_head() answers,
  * or -ENOMEM. login.c */
 size_t login_collect(struct conn *c, const uint8_t *p, size_t n, enum frame_sender who, struct frame_head *h, int *r);
+
+/* login.c: what the key may have by --allow-keys, from now on. */
+void login_cap(struct conn *c, const struct key_caps *caps);
 
 /* login.c: no verdict came in time; the connection ends before there was one. */
 void login_late(struct conn *c);

@@ -97,6 +97,29 @@ static void count_login(struct conn *c, bool dup)
 	PROBE_LOGIN(c->slot, c->shard->id);
 }
 
+/* Good until the end of the turn. */
+static struct admission *current_admission(struct shard *s)
+{
+	return __atomic_load_n(&s->relay->admission, __ATOMIC_ACQUIRE);
+}
+
+static bool has_caps(const struct key_caps *c)
+{
+	return c->has_rate || c->conns;
+}
+
+void login_cap(struct conn *c, const struct key_caps *caps)
+{
+	struct shard_stats *st = &c->shard->stats;
+	struct peer *p = c->peer;
+
+	if (has_caps(&p->caps))
+		STAT_DEC(st, capped_conns);
+	p->caps = *caps;
+	if (has_caps(&p->caps))
+		STAT_INC(st, capped_conns);
+}
+
 /* Registered first, as derper does: once ServerInfo is out, whoever sends to this key finds it. */
 static void admit(struct conn *c, const struct client_info *ci)
 {
@@ -104,6 +127,8 @@ static void admit(struct conn *c, const struct client_info *ci)
 	struct directory_member m = { .id = conn_id(c) };
 	uint8_t frame[SERVER_INFO_LEN];
 	struct peer *p = peer_new(c, ci);
+	const struct key_caps *caps = NULL;
+	unsigned int max_conns;
 	bool dup = false;
 	int err;
 
@@ -115,29 +140,27 @@ static void admit(struct conn *c, const struct client_info *ci)
 	m.present.key = p->key;
 	m.present.flags = present_flags(p);
 	sockaddr_to_16(m.present.ip, &m.present.port, &c->src.sa);
+	if (!p->mesh)
+		caps = admission_caps(current_admission(s), &p->key);
+	max_conns = caps && caps->conns ? caps->conns : s->cfg->max_conns_per_key;
 	err = server_info_seal(frame, &p->key, &s->cfg->private_key);
 	if (!err)
 		err = conn_write(c, frame, sizeof(frame));
 	if (!err)
-		err = directory_add(s->relay->directory, &m, p->hash, s->cfg->max_conns_per_key, &p->node, &dup);
+		err = directory_add(s->relay->directory, &m, p->hash, max_conns, &p->node, &dup);
 	if (err) {
 		slab_free(&s->out, p, p->slab_class);
 		if (err == -EMLINK)
-			log_limited(LOG_LEVEL_WARN, "connection_refused", "reason=key_limit limit=%u",
-				    s->cfg->max_conns_per_key);
+			log_limited(LOG_LEVEL_WARN, "connection_refused", "reason=key_limit limit=%u", max_conns);
 		conn_close(c, err == -EMLINK ? CLOSE_KEY_LIMIT :
 			      err == -ENOMEM ? CLOSE_NO_MEMORY : CLOSE_LOGIN_REFUSED);
 		return;
 	}
 	conn_enter_relaying(c, p);
+	if (caps)
+		login_cap(c, caps);
 	count_login(c, dup);
 	mesh_announce_present(s, &m.present);
-}
-
-/* Good until the end of the turn. */
-static struct admission *current_admission(struct shard *s)
-{
-	return __atomic_load_n(&s->relay->admission, __ATOMIC_ACQUIRE);
 }
 
 static void count_verdict(struct conn *c, const struct key *k, enum admission_outcome o, const char *why)

@@ -204,6 +204,7 @@ void peer_hide(struct conn *c)
 	note_preferred(c, false);
 	mesh_unwatch(c);
 	list_remove(&p->touched);
+	login_cap(c, &(struct key_caps){ 0 });
 	STAT_DEC(&s->stats, derp_conns);
 	if (p->mesh)
 		STAT_DEC(&s->stats, mesh_conns);

@@ -37,7 +37,7 @@ static void add(struct conn *c, void *ctx)
 	row = &part->rows[part->n++];
 	*row = (struct peer_row){
 		.key = p->key, .facts = p->facts, .shard = c->shard->id, .queued = p->q[PKT_DISCO].n + p->q[PKT_DATA].n,
-		.mesh = p->mesh, .prober = p->prober, .not_ideal = p->not_ideal, .watching = !list_empty(&p->watcher),
+		.mesh = p->mesh, .prober = p->prober, .not_ideal = p->not_ideal, .watching = !list_empty(&p->watcher), .caps = p->caps,
 	};
 	sockaddr_text(row->address, &c->src.sa);
 }

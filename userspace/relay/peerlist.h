@@ -10,6 +10,7 @@
 #include "base/key.h"
 #include "net/listen.h"
 #include "relay/directory.h"
+#include "relay/keylist.h"
 
 struct relay;
 
@@ -20,6 +21,7 @@ struct peer_row {
 	uint16_t shard;
 	uint32_t queued;		/* packets waiting for it */
 	bool mesh, prober, not_ideal, watching;
+	struct key_caps caps;
 };
 
 /* Main thread. *ret: malloc'ed, *n rows; those who come meanwhile may be left out. -ENOMEM. */

@@ -1,12 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "relay/rate.h"
 
+#include "relay/admission.h"
 #include "relay/shard.h"
+
+/* Zero: at any rate. */
+static const struct rate *rate_of(const struct conn *c)
+{
+	static const struct rate any;
+
+	if (c->peer->mesh)
+		return &any;
+	return c->peer->caps.has_rate ? &c->peer->caps.rate : &c->shard->cfg->rate;
+}
 
 /* One that is not logged in yet may become a limited peer in mid-receive. */
 static bool is_limited(const struct conn *c)
 {
-	return c->shard->cfg->rate.bytes_per_s && !(c->peer && c->peer->mesh);
+	const struct shard *s = c->shard;
+
+	if (c->peer)
+		return rate_of(c)->bytes_per_s;
+	return s->cfg->rate.bytes_per_s || admission_has_caps(__atomic_load_n(&s->relay->admission, __ATOMIC_ACQUIRE));
 }
 
 size_t rate_recv_max(const struct conn *c)
@@ -16,9 +31,9 @@ size_t rate_recv_max(const struct conn *c)
 
 void rate_charge(struct conn *c, uint32_t len)
 {
-	const struct rate *r = &c->shard->cfg->rate;
+	const struct rate *r = rate_of(c);
 
-	if (!is_limited(c))
+	if (!r->bytes_per_s)
 		return;
 	/* What is in our buffer already is taken on credit. */
 	c->peer->hold_ns = bucket_charge(&c->peer->rate, (double)r->bytes_per_s, (double)r->burst,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How fast a client may send (-rate-config, docs/protocol.md section 7): over it we stop reading the connection until
+/* How fast a client may send (-rate-config and the caps of --allow-keys, docs/protocol.md section 7): over it we stop reading the connection until
  * it may send again. Nothing is dropped or said; TCP slows the client down. Mesh clients are exempt. */
 #ifndef XDERP_RATE_H
 #define XDERP_RATE_H

@@ -249,6 +249,7 @@ struct reload {
 	struct admission *admission;
 	struct cidr_set *denied;
 	struct shard_room room[RELAY_MAX_SHARDS];
+	uint32_t capped[RELAY_MAX_SHARDS];	/* where cap_some is in each shard's connections */
 };
 
 static int prepare(struct relay *r, struct reload *l, char *err, size_t errlen)
@@ -274,6 +275,21 @@ static bool adopt(struct shard *s, void *ctx)
 	return false;
 }
 
+static void cap(struct conn *c, void *admission)
+{
+	const struct peer *p = c->peer;
+
+	if (p && !p->hidden && !p->mesh && !c->link)
+		login_cap(c, admission_caps(admission, &p->key));
+}
+
+static bool cap_some(struct shard *s, void *ctx)
+{
+	struct reload *l = ctx;
+
+	return ask_walk(s, &l->capped[s->id], cap, l->admission);
+}
+
 static void commit(struct relay *r, struct reload *l)
 {
 	struct tls_ctx *before = r->tls;
@@ -284,6 +300,8 @@ static void commit(struct relay *r, struct reload *l)
 	__atomic_store_n(&r->admission, l->admission, __ATOMIC_RELEASE);
 	__atomic_store_n(&r->cfg, l->next, __ATOMIC_RELEASE);
 	ask_all(r, adopt, l);
+	if (admission_has_caps(admission) || admission_has_caps(l->admission))
+		ask_all(r, cap_some, l);
 	tls_ctx_free(before);
 	admission_free(admission);
 	deny_commit(r, l->denied, &closed);

@@ -137,7 +137,7 @@ enum admission_outcome {
 	X(home_moves_out,	"clients that left it as home later than 5 s after login")	\
 	X(dup_client_conns,	"connections that found their key already connected")	\
 	X(write_timeouts,	"clients closed because they took no frame in time")	\
-	X(rate_waits,		"times a client was not read for a while because of -rate-config")	\
+	X(rate_waits,		"times a client was not read for a while because of its rate limit")	\
 	X(zero_key_logins,	"logins with the all-zero key, refused")		\
 	X(sends,		"gathered sends")					\
 	X(sends_short,		"gathered sends the socket did not take whole")		\
@@ -166,6 +166,7 @@ enum admission_outcome {
 	X(home_conns,		"of them with this relay as home")			\
 	X(not_ideal_conns,	"of them with Ideal-Node")				\
 	X(mesh_conns,		"of them with the mesh key")				\
+	X(capped_conns,	"of them with caps of their key in --allow-keys")		\
 	X(watchers,		"of them watching")					\
 	X(mesh_links_up,	"links to other nodes that are logged in")	\
 	X(packets_queued,	"packets waiting in send queues")	\
