@@ -16,12 +16,14 @@
 #include "admin/flags.h"
 #include "admin/keyfile.h"
 #include "base/cidr.h"
+#include "base/cpulist.h"
 #include "base/util.h"
 #include "net/cert.h"
 #include "wire/handshake.h"
 
 static const char *const certmodes[] = { "manual", "letsencrypt", "gcp", NULL };
 static const char *const engines[] = { "auto", "uring", "epoll", NULL };
+static const char *const affinities[] = { "hash", "cpu", NULL };
 static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const switches[] = { "auto", "on", "off", NULL };
 static const char *const xdp_modes[] = { "auto", "native", "generic", "off", NULL };
@@ -68,6 +70,8 @@ static const struct flag table[] = {
 
 	{ "shards", FLAG_UINT, AT(shards), "one per usable core", "threads, each with its own sockets and connections", 0, 64, .fixed = true,
 	  .group = "xderp's own flags:" },
+	{ "shard-cpus", FLAG_STRING, AT(shard_cpus), "", "processors for the shards, such as 0-3,8: one each, and their memory on its node; there are as many shards unless --shards says otherwise", .fixed = true },
+	{ "affinity", FLAG_CHOICE, AT(affinity), "hash", "which shard gets a connection: any (hash), or the one on whose processor its packets arrive (cpu), which needs --shard-cpus", .choices = affinities, .fixed = true },
 	{ "io", FLAG_CHOICE, AT(io), "auto", "I/O engine", .choices = engines, .fixed = true },
 	{ "records", FLAG_CHOICE, AT(records), "auto", "TLS 1.3 records after the handshake: our own layer (auto, own) or OpenSSL's", .choices = record_layers, .fixed = true },
 	{ "ktls", FLAG_CHOICE, AT(ktls), "auto", "TLS 1.3 records by the kernel; auto: if a NIC offloads TLS or a trial at start finds it cheaper; on: don't start without", .choices = switches, .fixed = true },
@@ -202,7 +206,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
 		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .user = "", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "", .proxy_from = "",
-		.config_file = "", .rate_config = "",
+		.config_file = "", .rate_config = "", .shard_cpus = "",
 	};
 	cfg->certdir = default_certdir(cfg);
 	cfg->opener = running ? running->opener : NULL;
@@ -309,6 +313,31 @@ static int find_key_path(struct config *cfg, FILE *err)
 	return -EINVAL;
 }
 
+static int check_cpus(struct config *cfg, FILE *err)
+{
+	cpu_set_t usable;
+	int n = 0;
+
+	if (*cfg->shard_cpus) {
+		n = cpulist_parse(cfg->cpus, ARRAY_SIZE(cfg->cpus), cfg->shard_cpus);
+		if (n < 0)
+			fprintf(err, "xderpd: --shard-cpus: \"%s\" is no list of processors; write 0-3,8, %s\n", cfg->shard_cpus,
+				n == -E2BIG ? "at most 64 of them" : "each once");
+	} else if (cfg->affinity == AFFINITY_CPU) {
+		fprintf(err, "xderpd: --affinity=cpu needs --shard-cpus, so that a shard stays where its connections arrive\n");
+		n = -EINVAL;
+	}
+	for (int i = 0; i < n && !sched_getaffinity(0, sizeof(usable), &usable); i++) {
+		if (!CPU_ISSET(cfg->cpus[i], &usable)) {
+			fprintf(err, "xderpd: --shard-cpus: this process may not use processor %u; see Cpus_allowed_list in /proc/self/status\n",
+				cfg->cpus[i]);
+			n = -EINVAL;
+		}
+	}
+	cfg->ncpus = n > 0 ? (unsigned int)n : 0;
+	return n < 0 ? -EINVAL : 0;
+}
+
 /* Where TLS is spoken. */
 static int check_certmode(struct config *cfg, FILE *err)
 {
@@ -347,6 +376,7 @@ static int check(struct config *cfg, FILE *err)
 		bad |= check_certmode(cfg, err);
 	bad |= find_key_path(cfg, err);
 	bad |= check_home(cfg->home, err);
+	bad |= check_cpus(cfg, err);
 	bad |= check_networks("-debug-cidrs (or TS_DEBUG_TRUSTED_CIDRS)", cfg->trusted_cidrs, err);
 	bad |= check_networks("-deny", cfg->deny, err);
 	bad |= check_networks("-proxy-protocol-from", cfg->proxy_from, err);
@@ -414,7 +444,7 @@ static int parse(struct config *ret, const struct config *running, int argc, cha
 	}
 	cfg.own_records = strcmp(record_layers[cfg.records], "openssl") != 0;
 	if (!cfg.shards)
-		cfg.shards = usable_cores();
+		cfg.shards = cfg.ncpus ? cfg.ncpus : usable_cores();
 	cfg.argc = argc;
 	cfg.argv = argv;
 	*ret = cfg;

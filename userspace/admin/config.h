@@ -37,6 +37,12 @@ struct flag_table;
 
 struct opener;
 
+/* Which shard a new connection goes to. */
+enum affinity {
+	AFFINITY_HASH,			/* whichever the kernel's hash of addresses and ports says */
+	AFFINITY_CPU,			/* the one that runs where the first packet arrived */
+};
+
 struct config {
 	/* derper's flags */
 	const char *addr;		/* -a */
@@ -66,6 +72,10 @@ struct config {
 
 	/* ours */
 	unsigned int shards;		/* --shards; 0 on the command line means one per usable core, resolved here */
+	const char *shard_cpus;		/* --shard-cpus; "": any */
+	uint16_t cpus[64];		/* resolved from it: shard i runs on the i-th, and so on round and round */
+	unsigned int ncpus;
+	enum affinity affinity;		/* --affinity=hash|cpu */
 	enum io_engine io;		/* --io=auto|uring|epoll */
 	int records;			/* --records=auto|own|openssl */
 	bool own_records;		/* resolved from it */

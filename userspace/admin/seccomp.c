@@ -20,7 +20,7 @@ static const int allowed[] = {
 	CALL(mmap), CALL(munmap), CALL(mremap), CALL(mprotect), CALL(madvise), CALL(brk), CALL(mlock),
 	/* threads, their locks and their end; clone has a rule of its own */
 	CALL(futex), CALL(set_robust_list), CALL(rseq), CALL(exit), CALL(exit_group), CALL(sched_yield),
-	CALL(sched_getaffinity), CALL(gettid), CALL(getpid), CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid),
+	CALL(sched_getaffinity), CALL(sched_setaffinity), CALL(gettid), CALL(getpid), CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid),
 	CALL(prctl), CALL(restart_syscall), CALL(wait4),
 	/* abort() */
 	CALL(tgkill), CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sigaltstack),

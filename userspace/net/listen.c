@@ -193,6 +193,9 @@ int listen_tcp(const struct listen_addr *a, const struct listen_tcp_opts *o)
 	/* Accepted sockets inherit it. */
 	if (o->user_timeout_ms)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &o->user_timeout_ms, sizeof(o->user_timeout_ms));
+	/* Before Linux 6.2 (commit b261eda84ec1) it says nothing to a group of SO_REUSEPORT. */
+	if (o->cpu)
+		setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, o->cpu, sizeof(*o->cpu));
 	if (listen(fd, BACKLOG)) {
 		err = -errno;
 		close(fd);

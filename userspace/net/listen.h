@@ -26,6 +26,7 @@ void sockaddr_text(char ret[static LISTEN_TEXT_LEN], const struct sockaddr *sa);
 struct listen_tcp_opts {
 	unsigned int user_timeout_ms;	/* TCP_USER_TIMEOUT, inherited by accepted sockets; 0: none */
 	bool reuseport;
+	const int *cpu;			/* of the listeners of a port, this one gets what arrives on this processor; NULL: its share */
 };
 /* A listening socket: non-blocking, close-on-exec, SO_REUSEADDR, backlog 4096. fd or -errno. */
 int listen_tcp(const struct listen_addr *a, const struct listen_tcp_opts *o);

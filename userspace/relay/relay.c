@@ -2,6 +2,7 @@
 #include "relay/relay.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "relay/admission.h"
 #include "relay/mailbox.h"
 #include "relay/meshlink.h"
+#include "relay/placement.h"
 #include "relay/shard.h"
 #include "relay/sources.h"
 
@@ -53,9 +55,11 @@ static int choose_records(struct relay *r, char *err, size_t errlen)
 static int add_listener(struct shard *s, const struct listen_addr *a, enum listener_kind kind, char *err,
 			size_t errlen)
 {
+	int cpu = placement_cpu(s->cfg, s->id);
 	struct listen_tcp_opts o = {
 		.user_timeout_ms = (unsigned int)(s->cfg->user_timeout_ns / NS_PER_MS),
 		.reuseport = s->relay->nshards > 1,
+		.cpu = s->cfg->affinity == AFFINITY_CPU ? &cpu : NULL,
 	};
 	static const char *const flag[] = { "-a", "-http-port", "-stun-port" };
 	char text[LISTEN_TEXT_LEN];
@@ -139,6 +143,7 @@ static int open_listeners(struct relay *r, char *err, size_t errlen)
 static void list_features(const struct relay *r, const struct config *cfg)
 {
 	certificate_list(r, cfg);
+	placement_list(cfg);
 	if (!cfg->tls || cfg->http_port < 0)
 		feature_set("http", "off", "%s", cfg->tls ? "-http-port=-1" : "the main port speaks it");
 	else
@@ -175,6 +180,22 @@ int relay_opener(struct opener **ret, const struct config *cfg, uid_t uid, gid_t
 	return n ? opener_start(ret, files, n, uid, gid) : 0;
 }
 
+/* Each where it will run. */
+static int make_shards(struct relay *r)
+{
+	cpu_set_t before;
+	bool back = !sched_getaffinity(0, sizeof(before), &before);
+	int e = 0;
+
+	for (unsigned int i = 0; !e && i < r->nshards; i++) {
+		placement_enter(r->cfg, i);
+		e = shard_new(&r->shards[i], r, (uint16_t)i);
+	}
+	if (back)
+		sched_setaffinity(0, sizeof(before), &before);
+	return e;
+}
+
 int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peers, char *err, size_t errlen)
 {
 	struct relay *r = calloc(1, sizeof(*r));
@@ -192,8 +213,8 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 	e = ask_init(&r->ask);
 	if (!e)
 		e = directory_new(&r->directory, peers);
-	for (unsigned int i = 0; !e && i < r->nshards; i++)
-		e = shard_new(&r->shards[i], r, (uint16_t)i);
+	if (!e)
+		e = make_shards(r);
 	if (!e && !(r->mail = mailbox_new(r->nshards)))
 		e = -ENOMEM;
 	if (!e)

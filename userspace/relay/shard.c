@@ -14,6 +14,7 @@
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
 #include "relay/meshlink.h"
+#include "relay/placement.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
 #include "relay/stund.h"
@@ -21,6 +22,7 @@
 /* Slots above the connections' name the listeners. */
 #define LISTENER_SLOT	0xffffff00U
 #define RETRY_NS	NS_PER_MS
+#define SHARD_PAGE	4096U
 #define ACCEPT_PAUSE_NS	(100 * NS_PER_MS)
 /* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
  * that full queues can't keep the relay from answering. */
@@ -345,6 +347,7 @@ void *shard_run(void *shard)
 
 	/* The default slack of 50 us is as long as the pace. */
 	prctl(PR_SET_TIMERSLACK, 1000UL);
+	placement_enter(s->cfg, s->id);
 	s->start_err = open_io(s);
 	s->now_ns = clock_now_ns();
 	timer_wheel_init(&s->wheel, s->now_ns);
@@ -430,7 +433,8 @@ void shard_adopt(struct shard *s, const struct config *next, struct shard_room *
 
 int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 {
-	struct shard *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
+	/* Pages of its own: those are of the node where they are written to first. */
+	struct shard *s = aligned_alloc(SHARD_PAGE, (sizeof(*s) + SHARD_PAGE - 1) / SHARD_PAGE * SHARD_PAGE);
 	const struct config *cfg = r->cfg;
 	int err = -ENOMEM;
 
