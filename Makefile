@@ -40,7 +40,8 @@ SRC     := $(filter-out userspace/kern/none.c,$(SRC))
 endif
 OBJ     := $(SRC:%.c=$(B)/%.o)
 LIB     := $(B)/libxderp.a
-BINS    := $(B)/xderpd $(B)/xderpctl $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench $(B)/bench-floor)
+BENCH_PROGRAMS := floor tables
+BINS    := $(B)/xderpd $(B)/xderpctl $(if $(wildcard bench/xderp-bench.c),$(B)/xderp-bench $(BENCH_PROGRAMS:%=$(B)/bench-%))
 
 .PHONY: all
 all: $(BINS)
@@ -85,7 +86,6 @@ $(B)/xderpctl: $(patsubst %.c,$(B)/%.o,$(wildcard userspace/ctl/*.c)) $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-BENCH_PROGRAMS := floor
 $(B)/xderp-bench: $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_PROGRAMS:%=bench/%.c),$(wildcard bench/*.c))) $(LIB)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -148,7 +148,7 @@ $(B)/no-uring: tests/no-uring.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -lseccomp
 
-.PHONY: deps run test lint bench bench-stun cost help
+.PHONY: deps run test lint bench bench-tables bench-stun cost help
 deps:
 	@tools/deps
 run: deps
@@ -162,6 +162,8 @@ lint:
 bench: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@bench/compare $(ARGS)
+bench-tables: $(B)/bench-tables
+	@$(B)/bench-tables $(ARGS)
 bench-stun: all $(B)/stun-load $(B)/stun-nic
 	@bench/stun $(ARGS)
 cost: all
@@ -177,6 +179,7 @@ help:
 	@echo 'make install programs, manual pages, completion, systemd units, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'
 	@echo 'make bench   xderpd against derper on this machine, below 15 minutes; ARGS=--quick tries it'
+	@echo 'make bench-tables  time and memory of the tables at 100,000 peers'
 	@echo 'make bench-stun  STUN by XDP against STUN by the socket (root)'
 	@echo 'make cost    instructions per packet, against bench/cost.tsv; ARGS=--full for all sizes; UPDATE=1 sets them'
 

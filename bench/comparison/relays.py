@@ -28,7 +28,7 @@ def is_listening(port):
 
 
 class Relay:
-    """One fresh process on one processor; use as a context. kind: xderpd, derper or floor."""
+    """One fresh process on opt.server_cpus; use as a context. kind: xderpd, derper or floor."""
 
     def __init__(self, opt, kind, tls):
         self.opt, self.kind, self.tls = opt, kind, tls
@@ -48,9 +48,9 @@ class Relay:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         self.log = open(f"{self.dir.name}/log", "w+")
-        cpu = self.opt.server_cpu
+        cpus = self.opt.server_cpus
         self.process = subprocess.Popen(self.command(), env=dict(os.environ, GOMAXPROCS="1"), stdout=self.log,
-                                        stderr=self.log, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+                                        stderr=self.log, preexec_fn=lambda: os.sched_setaffinity(0, cpus))
         try:
             self.wait_until_open()
         except BaseException:
