@@ -70,6 +70,9 @@ func TestSourceConnections(t *testing.T) {
 			if out := s.ctl(t, "status"); !regexp.MustCompile(`\nmax-connections-per-source +3 +- +4\n`).MatchString(out) {
 				t.Error(out)
 			}
+			if out, _, _ := s.ctlRun(t, "check"); !strings.Contains(out, "1 met; max-connections-per-source, 4 times") {
+				t.Error(out)
+			}
 			if _, ok := s.tryClient(t, "127.0.0.3"); !ok {
 				t.Error("another source was refused")
 			}

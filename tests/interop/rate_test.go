@@ -95,6 +95,25 @@ func TestRateHeldClientLeaves(t *testing.T) {
 	})
 }
 
+// Frames that are skipped are no way around the limit.
+func TestRateUnknownFrames(t *testing.T) {
+	needXderp(t, "only its HEAD has it, and counts 65,568 bytes of each")
+	file := filepath.Join(t.TempDir(), "rate.json")
+	writeFile(t, file, `{"PerClientRateLimitBytesPerSec": 2000000}`)
+	s := start(t, opts{mode: tlsName, args: []string{"-rate-config", file}})
+	a := s.client(t)
+	begin := time.Now()
+	for range 4 {
+		a.send(0x7f, make([]byte, 500000))
+		a.sync()
+	}
+	// All but the last frame, whose Pong may come before its bytes are paid for.
+	if took, least := time.Since(begin), 3*500000*time.Second/2000000-100*time.Millisecond; took < least {
+		t.Errorf("took %v, want at least %v", took, least)
+	}
+	s.wantNoDrops(t)
+}
+
 // Mistakes in the file are named, at the start and at a reload, which then changes nothing.
 func TestRateConfigFaults(t *testing.T) {
 	needXderp(t, "only its HEAD has it")

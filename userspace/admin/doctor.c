@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "admin/limits.h"
 #include "base/cidr.h"
 #include "base/feature.h"
 #include "base/opener.h"
@@ -371,13 +372,19 @@ static void debug_access(const struct patient *p, struct finding *f)
 
 static void limits_hit(const struct patient *p, struct finding *f)
 {
-	static const enum close_reason limits[] = { CLOSE_CONN_LIMIT, CLOSE_HANDSHAKE_LIMIT, CLOSE_KEY_LIMIT, CLOSE_NO_MEMORY };
-	uint64_t n = 0;
+	struct limit_row rows[LIMITS_MAX];
+	unsigned int n = limits_list(rows, p->r, &p->st), met = 0, most = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		n += p->st.closed[limits[i]];
-	say(f, n ? WARN : OK, "xderpctl drops says which; docs/drops.md, what to do", "%llu connections refused for a limit",
-	    (unsigned long long)n);
+	for (unsigned int i = 0; i < n; i++) {
+		met += rows[i].refused > 0;
+		if (rows[i].refused > rows[most].refused)
+			most = i;
+	}
+	if (met)
+		say(f, WARN, "xderpctl status has all, xderpctl sources who was refused; docs/drops.md, what to do",
+		    "%u met; %s, %llu times", met, rows[most].name, (unsigned long long)rows[most].refused);
+	else
+		say(f, OK, NULL, "none was met");
 }
 
 static void overload(const struct patient *p, struct finding *f)

@@ -30,14 +30,14 @@ unsigned int limits_list(struct limit_row ret[static LIMITS_MAX], const struct r
 		{ "max-mesh-peers", cfg->max_remote, true, totals.clients_remote, st->mesh_present_refused },
 		{ "max-sources", cfg->max_sources, true, sources.connected, st->sources_unknown },
 		{ "queue-memory", (double)cfg->queue_memory * r->nshards, true, st->queue_memory_used,
-		  st->packets_dropped[DROP_QUEUE_MEMORY][KIND_DISCO] + st->packets_dropped[DROP_QUEUE_MEMORY][KIND_OTHER] },
+		  st->packets_dropped[DROP_QUEUE_MEMORY][KIND_DISCO] + st->packets_dropped[DROP_QUEUE_MEMORY][KIND_OTHER] +
+		  st->closed[CLOSE_NO_MEMORY] },
 		{ "max-connections-per-key", cfg->max_conns_per_key, .refused = st->closed[CLOSE_KEY_LIMIT] },
 		{ "max-connections-per-source", or_none(cfg->per_source.conns), .refused = st->closed[CLOSE_SOURCE_CONNS] },
 		{ "max-unauthenticated-per-source", or_none(cfg->per_source.unauth), .refused = st->closed[CLOSE_SOURCE_UNAUTH] },
 		{ "source-login-rate", or_none(cfg->per_source.login_rate), .refused = st->closed[CLOSE_SOURCE_LOGINS] },
 		{ "accept-connection-limit", cfg->accept_limit, .refused = st->closed[CLOSE_ACCEPT_LIMIT] },
 		{ "max-unknown-frame", (double)cfg->max_skip, .refused = st->closed[CLOSE_SKIP_LIMIT] },
-		{ "rate-config", or_none((double)cfg->rate.bytes_per_s), .refused = st->rate_waits },
 	};
 
 	_Static_assert(ARRAY_SIZE(rows) <= LIMITS_MAX, "room for all");

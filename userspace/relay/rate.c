@@ -35,9 +35,8 @@ void rate_charge(struct conn *c, uint32_t len)
 
 	if (!r->bytes_per_s)
 		return;
-	/* What is in our buffer already is taken on credit. */
-	c->peer->hold_ns = bucket_charge(&c->peer->rate, (double)r->bytes_per_s, (double)r->burst,
-					 min_of(len, (uint32_t)RATE_MIN_BURST), c->shard->now_ns);
+	/* What is in our buffer already is taken on credit, and so is a frame of unknown type that is longer than the burst. */
+	c->peer->hold_ns = bucket_charge(&c->peer->rate, (double)r->bytes_per_s, (double)r->burst, len, c->shard->now_ns);
 }
 
 static void on_release(struct timer *t, void *ctx)
