@@ -94,7 +94,8 @@ def rate_row(store, cell):
 def latency_row(store, cell):
     return [cell.title] + [slashed(store, cell, f"latency_{p}", 0) for p in ("p50", "p90", "p95", "p99", "p999")] + \
         [spread(store.ratios(cell.id, "latency_p50")), spread(store.ratios(cell.id, "latency_p99")),
-         slashed(store, cell, "packets_per_second", 0), slashed(store, cell, "server_cpu_each"), notes(store, cell)]
+         slashed(store, cell, "packets_per_second", 0), slashed(store, cell, "server_cpu_each"),
+         slashed(store, cell, "generator_cpu", 0), slashed(store, cell, "generator_lag_p99", 0), notes(store, cell)]
 
 
 def idle_row(store, cell):
@@ -125,7 +126,7 @@ TABLES = [
         "load", "thousand packets/s", "ratio (range)", "server busy, %", "generator busy, %", "latency p50, p99 in us", "notes"]),
     ("latency", "Latency, us", latency_row, [
         "load", "p50", "p90", "p95", "p99", "p99.9", "p50: ratio (range)", "p99: ratio (range)", "packets/s",
-        "server CPU, us per packet", "notes"]),
+        "server CPU, us per packet", "generator busy, %", "its own delay, p99", "notes"]),
     ("idle", "Memory", idle_row, [
         "load", "resident at start, MiB", "of it the process's own, MiB", "the process's own, KiB per peer", "ratio (range)", "resident, KiB per peer",
         "server CPU per login, us", "server busy when idle, %", "notes"]),
