@@ -113,6 +113,31 @@ static size_t resident(const struct slab *s, void *p, size_t size)
 	return n * 4096;
 }
 
+/* What is used again and again keeps its pages, however much it is. */
+static void pages_in_use_stay(void **state)
+{
+	static void *got[100];
+	struct slab s;
+	uint8_t cls;
+
+	(void)state;
+	slab_init(&s, LIMIT);
+	for (unsigned int round = 0; round < 5; round++) {
+		/* Once more were needed: those go, the others don't. */
+		size_t n = round == 0 ? 100 : 60;
+
+		for (size_t i = 0; i < n; i++) {
+			got[i] = slab_alloc(&s, SLAB_MAX, &cls);
+			memset(got[i], 1, SLAB_MAX);
+		}
+		for (size_t i = n; i-- > 0; )
+			slab_free(&s, got[i], cls);
+		assert_int_equal(slab_trim(&s, 1000), round == 1 ? 40 - (2 << 20) / SLAB_MAX : 0);
+		assert_true(s.over);
+	}
+	slab_done(&s);
+}
+
 static void pages_go_back_after_a_peak(void **state)
 {
 	static void *got[200];
@@ -127,8 +152,20 @@ static void pages_go_back_after_a_peak(void **state)
 		memset(got[i], 1, SLAB_MAX);
 		peak += resident(&s, got[i], SLAB_MAX);
 	}
+	assert_false(s.over);
 	for (size_t i = 0; i < ARRAY_SIZE(got); i++)
 		slab_free(&s, got[i], cls);
+	assert_true(s.over);
+	/* Not before a time has passed in which they were free; then in steps. */
+	assert_int_equal(slab_trim(&s, 1000), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(got); i++)
+		after += resident(&s, got[i], SLAB_MAX);
+	assert_int_equal(after, peak);
+	while (s.over && slab_trim(&s, 30))
+		;
+	assert_false(s.over);
+	assert_int_equal(slab_trim(&s, 30), 0);
+	after = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(got); i++)
 		after += resident(&s, got[i], SLAB_MAX);
 	assert_true(peak > 50 << 20);
@@ -201,6 +238,7 @@ int main(void)
 		cmocka_unit_test(reuse_is_last_in_first_out),
 		cmocka_unit_test(limit_holds),
 		cmocka_unit_test(pages_go_back_after_a_peak),
+		cmocka_unit_test(pages_in_use_stay),
 		cmocka_unit_test(random_use_keeps_bytes),
 		cmocka_unit_test(free_blocks_are_poisoned),
 	};

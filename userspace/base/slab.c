@@ -13,7 +13,7 @@
 #define PAGE		4096U
 /* From here on a block spans pages of its own that are worth giving back. */
 #define LARGE		(32U * 1024)
-/* Free bytes per large class that keep their pages: a burst comes and goes without page faults. */
+/* Free bytes per large class that keep their pages for good. */
 #define KEEP_BYTES	(2U * 1024 * 1024)
 
 /* 68096 holds the largest frame (65605 bytes) behind a head of up to 2 KiB; the sizes a bit above a
@@ -119,6 +119,10 @@ void *slab_alloc(struct slab *s, size_t size, uint8_t *cls)
 		block = c->free;
 		c->free = link_get(block);
 		c->nfree--;
+		c->low = min_of(c->low, c->nfree);
+	} else if (c->cold) {
+		block = c->cold;
+		c->cold = link_get(block);
 	} else if (c->nfresh || grow(s, i)) {
 		block = c->fresh;
 		c->fresh += layout[i].size;
@@ -143,37 +147,66 @@ static void drop_pages(uint8_t *block, size_t size)
 		madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
-/* Where a block without pages joins: behind those that keep theirs, so that it is reused last. */
-static void *cold_border(struct slab_class *c, uint32_t keep)
+static uint32_t keep(unsigned int cls)
 {
-	void *at = c->free;
-
-	while (--keep)
-		at = link_get(at);
-	return at;
+	return KEEP_BYTES / layout[cls].size;
 }
 
 void slab_free(struct slab *s, void *block, uint8_t cls)
 {
 	struct slab_class *c = &s->classes[cls];
-	uint32_t size, keep;
+	uint32_t size;
 
 	if (!block)
 		return;
 	assert(cls < SLAB_CLASSES);
 	size = layout[cls].size;
-	keep = KEEP_BYTES / size;
-	if (size >= LARGE && c->nfree >= keep) {
-		void *at = cold_border(c, keep);
-
-		drop_pages(block, size);
-		link_set(block, link_get(at));
-		link_set(at, block);
-	} else {
-		link_set(block, c->free);
-		c->free = block;
-	}
+	link_set(block, c->free);
+	c->free = block;
 	poison(block, size);
 	c->nfree++;
 	s->used -= size;
+	if (size >= LARGE && c->nfree > keep(cls))
+		s->over = true;
+}
+
+/* The last n of the free blocks, which are those not used for longest, lose their pages. */
+static void cool(struct slab_class *c, uint32_t size, uint32_t n)
+{
+	void *at = c->free, *next;
+
+	c->nfree -= n;
+	for (uint32_t i = 1; i < c->nfree; i++)
+		at = link_get(at);
+	next = link_get(at);
+	link_set(at, NULL);
+	for (at = next; at; at = next) {
+		next = link_get(at);
+		drop_pages(at, size);
+		link_set(at, c->cold);
+		c->cold = at;
+	}
+}
+
+unsigned int slab_trim(struct slab *s, unsigned int max)
+{
+	unsigned int dropped = 0;
+	uint32_t idle, n;
+
+	s->over = false;
+	for (unsigned int i = 0; i < SLAB_CLASSES; i++) {
+		struct slab_class *c = &s->classes[i];
+
+		if (layout[i].size < LARGE || c->nfree <= keep(i))
+			continue;
+		idle = c->low > keep(i) ? c->low - keep(i) : 0;
+		n = min_of(idle, max - dropped);
+		if (n)
+			cool(c, layout[i].size, n);
+		dropped += n;
+		/* What max left over is still idle at the next call; else a new time begins. */
+		c->low = n < idle ? c->low - n : c->nfree;
+		s->over |= c->nfree > keep(i);
+	}
+	return dropped;
 }

@@ -23,6 +23,8 @@
 #define LISTENER_SLOT	0xffffff00U
 #define RETRY_NS	NS_PER_MS
 #define SHARD_PAGE	4096U
+#define TRIM_NS		NS_PER_S
+#define TRIM_STEP	128U		/* blocks at a time, of some 40 KiB */
 #define ACCEPT_PAUSE_NS	(100 * NS_PER_MS)
 /* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
  * that full queues can't keep the relay from answering. */
@@ -273,8 +275,21 @@ static uint64_t sleep_ns(struct shard *s)
 	return ns;
 }
 
+/* Memory of a burst goes back once it was not needed for a second: the next burst would only have to fault it in again. */
+static void on_trim(struct timer *t, void *ctx)
+{
+	struct shard *s = ctx;
+	bool more = slab_trim(&s->mem, TRIM_STEP) == TRIM_STEP;
+
+	more |= slab_trim(&s->out, TRIM_STEP) == TRIM_STEP;
+	if (s->mem.over || s->out.over)
+		timer_arm(&s->wheel, t, s->now_ns + (more ? NS_PER_MS : TRIM_NS));
+}
+
 static void gauges(struct shard *s)
 {
+	if ((s->mem.over || s->out.over) && !timer_armed(&s->trim))
+		timer_arm(&s->wheel, &s->trim, s->now_ns + TRIM_NS);
 	STAT_SET(&s->stats, gone_subscriptions, gone_count(s->gone));
 	STAT_SET(&s->stats, queue_memory_used, s->mem.used + s->out.used + s->mail_mem.used);
 }
@@ -456,6 +471,7 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	list_init(&s->starved);
 	list_init(&s->watchers);
 	publish_init(s);
+	timer_init(&s->trim, on_trim);
 	s->chunks = calloc(s->max_chunks, sizeof(struct conn *));
 	s->free_slots = malloc((size_t)s->max_chunks * SHARD_CHUNK * sizeof(uint32_t));
 	if (!s->chunks || !s->free_slots || gone_table_new(&s->gone, &s->out)) {

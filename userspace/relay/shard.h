@@ -50,6 +50,7 @@ struct shard {
 	/* Peers whose facts changed, and those of them being written to the BPF map (publish.c). */
 	struct list touched, publishing;
 	struct timer publish;
+	struct timer trim;		/* while memory could go back to the kernel */
 	bool walking;			/* some watcher's flood is not over */
 	bool clearing;			/* keys of a broken link are being forgotten */
 	bool draining;
