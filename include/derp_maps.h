@@ -100,4 +100,99 @@ struct derp_xdp_stats {
 #undef X
 };
 
+/* --- The splice: frames between plain sockets that the kernel moves (bpf/splice.bpf.c). */
+
+enum derp_owner {
+	DERP_SHARD,		/* the shard writes into the socket, nobody else */
+	DERP_KERNEL,		/* frames are redirected into it */
+};
+
+/* derp_conns: a connection that the kernel may serve, both as source and as destination. Programs and the daemon share
+ * this memory, so each group of words has its cache line. A word has one writer, or is added to atomically. */
+struct derp_conn {
+	__u8 pub[DERP_KEY_LEN];		/* its peer */
+	__u64 cookie;			/* SO_COOKIE */
+	__u32 generation;		/* of this place in the map */
+	__u32 held;			/* a duplicate or a limit: neither from it nor to it; never taken back */
+	__u32 shard;			/* whose it is */
+	__u32 noticed;			/* the shard has been told that something was left to it, and has not looked yet */
+	__u32 slot;			/* of that shard's connection table */
+	__u32 slot_generation;
+
+	/* As destination. */
+	__u64 redirected;		/* frame bytes, atomic: added before owner is looked at */
+	enum derp_owner owner;		/* the shard writes it */
+	__u32 unused32;
+	__u64 frames_out;		/* redirected to it; atomic */
+	__u64 drops;			/* dropped because its queue was full; atomic */
+	__u64 unused_dst[4];
+
+	/* As source: written by its program, which runs once at a time, except for done. */
+	__u64 passed;			/* bytes left to the shard */
+	__u64 done;			/* of them, those that the shard has nothing to do with any more; the shard writes it */
+	__u64 frames_in;		/* redirected or dropped */
+	__u64 bytes_in;			/* their payload */
+	__u64 left;			/* bytes still to come of the frame that the last buffer ended in */
+	__u32 bulk;			/* sends too much to be served here */
+	__u32 pressure;			/* grows with each buffer that met a queue, shrinks with each that met none */
+	__u32 hdr_have;			/* bytes of a frame's head that the last buffer ended in */
+	__u8 hdr[8];
+	__u32 unused_src;
+};
+_Static_assert(sizeof(struct derp_conn) == 192, "cache lines");
+
+/* derp_cookies: a socket's cookie -> its place in derp_conns. */
+
+/* derp_flows: who may send to whom without the shard. It opens a flow once the destination is sure to be told
+ * when the source goes. */
+struct derp_flow_key {
+	__u32 source;			/* place in derp_conns */
+	__u32 generation;		/* of it */
+	__u8 destination[DERP_KEY_LEN];
+};
+struct derp_flow {
+	__u32 destination;		/* place in derp_conns */
+	__u32 generation;		/* that it must have */
+};
+
+/* derp_settings: what the daemon changes while programs run. */
+struct derp_settings {
+	__u32 enabled;			/* 0: everything is left to the shards */
+	__u32 queue_limit;		/* frames waiting in the kernel for one destination */
+	__u32 bulk_pressure;		/* a source above it is bulk; 0: none is */
+	__u32 busy_queue;		/* frames found waiting that count as pressure */
+};
+
+/* derp_notices: per shard, what the programs have to say to it: a place in derp_conns with something to receive. */
+
+/* derp_stats: every outcome of the verdict: of packets that were moved or dropped, of receive buffers (segments, or several that were
+ * merged) that were left to the shards whole. X(field, help). */
+#define DERP_SPLICE_OUTCOMES(X)									\
+	X(redirected,		"packets moved to their destination by the kernel")		\
+	X(dropped_full,		"packets dropped by the kernel: too many wait for their destination") \
+	X(passed_other,		"buffers left to the shards: not just whole packets for one destination") \
+	X(passed_off,		"buffers left to the shards: switched off, a duplicate or a limit") \
+	X(passed_bulk,		"buffers left to the shards: the source sends in bulk")		\
+	X(passed_order,		"buffers left to the shards: earlier bytes of the source are still there") \
+	X(passed_flow,		"buffers left to the shards: the flow is not open")		\
+	X(passed_owner,		"buffers left to the shards: one of them writes to the destination") \
+	X(passed_socket,	"buffers left to the shards: no socket, or no memory to rewrite heads")
+
+enum derp_outcome {
+#define X(field, help) DERP_OUTCOME_##field,
+	DERP_SPLICE_OUTCOMES(X)
+#undef X
+	DERP_OUTCOME_NR
+};
+
+struct derp_stats {
+#define X(field, help) __u64 field;	/* the order of enum derp_outcome */
+	DERP_SPLICE_OUTCOMES(X)
+#undef X
+	/* payload */
+	__u64 redirected_bytes, dropped_full_bytes;
+	/* disco packets among them */
+	__u64 redirected_disco, dropped_full_disco, dropped_full_disco_bytes;
+};
+
 #endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Packets from one plain socket to another, without a wake-up of the daemon. The verdict sees each receive buffer of a source, follows
+ * the frames in it, and redirects it whole if it holds nothing but whole packets for one destination; else, and in doubt, it is left
+ * to the shard whole. A stream parser, which would give single frames, is not used: on kernels from 6.14 on it spoils the
+ * stream (copied_seq runs ahead) when several frames are left to the owner between two of its receives.
+ * Loaded by userspace/kern/splice.c. Linux 6.2 and later. */
+#include "splice.h"
+
+#include <bpf/bpf_core_read.h>
+
+#define LINEAR_MAX	65536	/* bytes that are put in one piece, so that one send takes them */
+#define PSOCK_FLAGS	7UL	/* in the low bits of sk_user_data */
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What we need of the kernel's own types; the loader finds the fields. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct sk_buff_head {
+	__u32 qlen;
+};
+struct sk_psock {
+	struct sk_buff_head ingress_skb;
+};
+struct sock {
+	void *sk_user_data;
+};
+#pragma clang attribute pop
+
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
+
+/* Where packets go, by key. Has no program: its members cost nothing and can come and go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 1);
+	__uint(key_size, DERP_KEY_LEN);
+	__uint(value_size, sizeof(__u64));
+} derp_socks SEC(".maps");
+
+/* Has the program. A source comes once, and leaves by closing: a delete would lose what it has received. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u64));
+} derp_sources SEC(".maps");
+
+struct notice_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct notice_ring);
+} derp_notices SEC(".maps");
+
+/* Buffers that wait in the kernel for the peer with this key, or -1: it has no socket here. */
+static __always_inline long queued_for(__u8 *key)
+{
+	struct sk_psock *psock;
+	struct bpf_sock *bsk;
+	struct sock *sk;
+	long n = -1;
+
+	bsk = bpf_map_lookup_elem(&derp_socks, key);
+	if (!bsk)
+		return -1;
+	sk = (struct sock *)bpf_skc_to_tcp_sock(bsk);
+	if (sk) {
+		sk = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+		psock = bpf_rdonly_cast((void *)((unsigned long)sk->sk_user_data & ~PSOCK_FLAGS), bpf_core_type_id_kernel(struct sk_psock));
+		n = psock->ingress_skb.qlen;
+	}
+	bpf_sk_release(bsk);
+	return n;
+}
+
+static __always_inline enum derp_outcome redirect(struct step *s)
+{
+	enum derp_outcome o;
+	long queued = queued_for(s->batch.destination);
+
+	if (queued < 0 || s->skb->len > LINEAR_MAX || bpf_skb_pull_data(s->skb, s->skb->len))
+		return DERP_OUTCOME_passed_socket;
+	relay_note_pressure(s->src, s->set, queued);
+	o = relay_claim(s->dst, s->set, &s->batch, queued);
+	if (o != DERP_OUTCOME_redirected)
+		return o;
+	/* From here on the kernel redirects it, whatever else we do but drop it. */
+	if (bpf_sk_redirect_hash(s->skb, &derp_socks, s->batch.destination, 0) != SK_PASS) {
+		relay_take_back(s->dst, s->batch.len);
+		return DERP_OUTCOME_passed_socket;
+	}
+	step_rewrite(s);
+	return DERP_OUTCOME_redirected;
+}
+
+/* A wake-up of the socket can't tell what was left to it from what was redirected: nobody waits for that. */
+static __always_inline void leave(struct step *s, __u32 len)
+{
+	__u32 shard = s->src->shard;
+	void *ring;
+
+	/* Pairs with splice_unnotice(). */
+	__sync_fetch_and_add(&s->src->passed, len);
+	if (__sync_lock_test_and_set(&s->src->noticed, 1))
+		return;
+	ring = bpf_map_lookup_elem(&derp_notices, &shard);
+	if (ring)
+		bpf_ringbuf_output(ring, &s->place, sizeof(s->place), BPF_RB_FORCE_WAKEUP);
+}
+
+SEC("sk_skb/stream_verdict")
+int derp_verdict(struct __sk_buff *skb)
+{
+	enum derp_outcome o;
+	__u32 len = skb->len;
+	struct step s;
+
+	/* The end of the stream is an empty buffer. */
+	if (!len)
+		return SK_PASS;
+	/* Its connection has ended; only the socket is not closed yet. */
+	if (!step_init(&s, skb, bpf_get_socket_cookie(skb)))
+		return SK_DROP;
+	o = step_walk(&s);
+	if (o == DERP_OUTCOME_redirected)
+		o = redirect(&s);
+	relay_count(s.stats, s.src, s.dst, o, &s.batch);
+	if (o == DERP_OUTCOME_dropped_full)
+		return SK_DROP;
+	if (o != DERP_OUTCOME_redirected)
+		leave(&s, len);
+	return SK_PASS;
+}
