@@ -121,6 +121,20 @@ static int open_kern(struct kern **ret, const struct config *cfg, char *err, siz
 	return 0;
 }
 
+static int open_splice(struct kern *kern, struct relay *relay, char *err, size_t errlen)
+{
+	const struct config *cfg = relay->cfg;
+	const struct splice_opts o = {
+		.mode = cfg->splice, .shards = cfg->shards, .peers = cfg->splice_peers, .queue_limit = cfg->splice_queue, .bulk_pressure = cfg->splice_pressure,
+	};
+	int e = kern_open_splice(kern, &o, &relay->splicer);
+
+	if (e)
+		snprintf(err, errlen, "--splice=on, but the kernel does not move packets here: %s; use --splice=auto", strerror(-e));
+	splice_enable(relay->splicer, !cfg->rate.bytes_per_s);
+	return e;
+}
+
 static void open_xdp(struct kern *kern, struct relay *relay)
 {
 	const struct config *cfg = relay->cfg;
@@ -221,6 +235,8 @@ int main(int argc, char **argv)
 		return fail(err);
 	}
 	relay->page = pages_render;
+	if (open_splice(kern, relay, err, sizeof(err)))
+		return fail(err);
 	open_xdp(kern, relay);
 	if (open_control(&control, cfg, relay, err, sizeof(err)))
 		return fail(err);

@@ -46,9 +46,7 @@ func startBPF(t testing.TB, dir string, o opts) *server {
 	t.Helper()
 	o.args = append(o.args, "--bpf=on", "--bpffs", dir)
 	s := start(t, o)
-	if !strings.Contains(s.log.String(), bpfOn) {
-		t.Fatal("no line says that BPF is on")
-	}
+	until(t, "a line that says that BPF is on", func() bool { return strings.Contains(s.log.String(), bpfOn) })
 	return s
 }
 

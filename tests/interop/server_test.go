@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,6 +126,9 @@ func newServer(t testing.TB, o opts) *server {
 	}
 	if o.dir == "" {
 		o.dir = serverDir(t)
+	}
+	if slices.Contains(serverArgs, "--splice=on") && !slices.Contains(o.args, "--bpffs") {
+		o.args = append(slices.Clone(o.args), "--bpffs", bpffs(t)) // the default is one for the whole machine
 	}
 	s := &server{
 		opts:     o,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/textbuf.h"
 #include "kern/kern.h"
+#include "kern/splice.h"
 #include "kern/xdp.h"
 #include "net/io.h"
 #include "net/record_path.h"
@@ -106,6 +107,10 @@ struct config {
 	enum kern_mode bpf;		/* --bpf=auto|on|off */
 	const char *bpffs;		/* --bpffs: directory for pins */
 	unsigned int bpf_peers;		/* --bpf-peers; 0: as many as max_conns */
+	enum splice_mode splice;	/* --splice=auto|on|off */
+	unsigned int splice_peers;	/* --splice-peers */
+	unsigned int splice_queue;	/* --splice-queue: packets */
+	unsigned int splice_pressure;	/* --splice-pressure */
 	enum xdp_mode xdp;		/* --xdp=auto|native|generic|off */
 	const char *xdp_interfaces;	/* --xdp-interfaces: comma list, may be "" */
 	double guard_rate;		/* --guard-rate: new connections per second and source; 0: any number */

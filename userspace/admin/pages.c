@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/keymem.h"
+#include "kern/splice.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 #include "relay/relay.h"
@@ -28,6 +29,7 @@ struct snapshot {
 	struct shard_stats st;
 	struct relay_totals totals;
 	struct derp_xdp_stats xdp;
+	struct derp_stats splice;
 	uint64_t uptime_s, fds, max_fds, rss, vsize;
 	double cpu_s;
 };
@@ -73,6 +75,7 @@ static void take(struct snapshot *s, const struct relay *r)
 	relay_stats(r, &s->st);
 	directory_totals(r->directory, &s->totals);
 	xdp_stats(r->xdp, &s->xdp);
+	splice_stats(r->splicer, &s->splice);
 	s->st.stun_success += s->xdp.stun_ipv4 + s->xdp.stun_ipv6;	/* whoever answered */
 	s->st.stun_ipv4 += s->xdp.stun_ipv4;
 	s->st.stun_ipv6 += s->xdp.stun_ipv6;
@@ -149,6 +152,17 @@ static void by_reason(struct textbuf *b, const char *name, const uint64_t v[DROP
 	for (unsigned int r = 0; r < DROP_REASON_NR; r++)
 		textbuf_printf(b, "%s{reason=\"%s\",kind=\"disco\"} %" PRIu64 "\n%s{reason=\"%s\",kind=\"other\"} %" PRIu64 "\n",
 			       name, drop_reason_name(r), v[r][KIND_DISCO], name, drop_reason_name(r), v[r][KIND_OTHER]);
+}
+
+/* Who handed packets to their destination. */
+static void by_path(struct textbuf *b, const struct shard_stats *st)
+{
+	type(b, "xderp_path_packets_total", "counter");
+	textbuf_printf(b, "xderp_path_packets_total{path=\"uring\"} %" PRIu64 "\nxderp_path_packets_total{path=\"splice\"} %" PRIu64 "\n",
+		       st->packets_sent + st->splice_lost - st->packets_spliced, st->packets_spliced);
+	type(b, "xderp_path_bytes_total", "counter");
+	textbuf_printf(b, "xderp_path_bytes_total{path=\"uring\"} %" PRIu64 "\nxderp_path_bytes_total{path=\"splice\"} %" PRIu64 "\n",
+		       st->bytes_sent + st->splice_lost_bytes - st->bytes_spliced, st->bytes_spliced);
 }
 
 static void flush_histogram(struct textbuf *b, const struct shard_stats *st)
@@ -351,6 +365,12 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	textbuf_printf(b, "# HELP xderp_xdp_" #field "_total " help "\n# TYPE xderp_xdp_" #field "_total counter\nxderp_xdp_" #field "_total %" PRIu64 "\n", \
 		       (uint64_t)s->xdp.field);
 	DERP_XDP_COUNTERS(X)
+#undef X
+	by_path(b, st);
+#define X(field, help) \
+	textbuf_printf(b, "# HELP xderp_splice_" #field "_total " help "\n# TYPE xderp_splice_" #field "_total counter\nxderp_splice_" #field "_total %" PRIu64 "\n", \
+		       (uint64_t)s->splice.field);
+	DERP_SPLICE_OUTCOMES(X)
 #undef X
 	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped);
 	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped);

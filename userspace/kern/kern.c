@@ -11,11 +11,13 @@
 #include "base/log.h"
 #include "kern/peermap.h"
 #include "kern/pins.h"
+#include "kern/splice.h"
 #include "kern/xdp.h"
 
 struct kern {
 	struct pins *pins;		/* owned */
 	struct peermap *peers;		/* owned */
+	struct splicer *splicer;	/* owned */
 	struct xdp_gate *xdp;		/* owned */
 };
 
@@ -78,6 +80,7 @@ void kern_close(struct kern *k)
 	if (!k)
 		return;
 	xdp_close(k->xdp);
+	splice_close(k->splicer);
 	peermap_close(k->peers);
 	pins_close(k->pins);
 	free(k);
@@ -86,6 +89,27 @@ void kern_close(struct kern *k)
 struct peermap *kern_peers(struct kern *k)
 {
 	return k ? k->peers : NULL;
+}
+
+int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer **ret)
+{
+	char why[400] = "BPF is off";
+	int err = k ? 0 : -EOPNOTSUPP;
+
+	*ret = NULL;
+	if (o->mode == SPLICE_OFF) {
+		feature_set("splice", "off", "--splice=off");
+		return 0;
+	}
+	if (!err)
+		err = splice_open(&k->splicer, k->pins, o, why, sizeof(why));
+	if (err) {
+		feature_set("splice", "off", "%s", why);
+		return o->mode == SPLICE_ON ? err : 0;
+	}
+	feature_set("splice", o->mode == SPLICE_ON ? "on" : "auto", "packets between up to %u plain clients can be moved by the kernel", o->peers);
+	*ret = k->splicer;
+	return 0;
 }
 
 struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o)

@@ -17,6 +17,8 @@ struct kern_opts {
 
 struct kern;
 struct peermap;
+struct splice_opts;
+struct splicer;
 struct xdp_gate;
 struct xdp_opts;
 
@@ -31,6 +33,10 @@ void kern_close(struct kern *k);
 
 /* NULL if BPF is off. Lives as long as k. */
 struct peermap *kern_peers(struct kern *k);
+
+/* Load the splice (kern/splice.h). NULL if it is off, which the list of features explains; with SPLICE_ON that is an error. It lives
+ * as long as k. */
+int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer **ret);
 
 /* Attach the XDP program (kern/xdp.h), once the ports are open. NULL if it is off, which the list of features explains. It lives as
  * long as k. */

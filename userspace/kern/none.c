@@ -6,6 +6,7 @@
 
 #include "base/feature.h"
 #include "kern/kern.h"
+#include "kern/splice.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 
@@ -51,6 +52,111 @@ uint64_t peermap_refused(const struct peermap *m)
 {
 	(void)m;
 	return 0;
+}
+
+int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer **ret)
+{
+	(void)k;
+	*ret = NULL;
+	feature_set("splice", "off", "built without libbpf, clang or bpftool");
+	return o->mode == SPLICE_ON ? -EOPNOTSUPP : 0;
+}
+
+/* There is no struct splicer: all but these two are given one, and never called. */
+void splice_stats(const struct splicer *s, struct derp_stats *ret)
+{
+	(void)s;
+	memset(ret, 0, sizeof(*ret));
+}
+
+void splice_enable(struct splicer *s, bool on)
+{
+	(void)s;
+	(void)on;
+}
+
+enum splice_mode splice_mode(const struct splicer *s)
+{
+	(void)s;
+	return SPLICE_OFF;
+}
+
+struct derp_conn *splice_join(struct splicer *s, const struct splice_conn *c, uint32_t *place, int *err)
+{
+	(void)s;
+	(void)c;
+	(void)place;
+	*err = -EOPNOTSUPP;
+	return NULL;
+}
+
+int splice_attach(struct splicer *s, uint32_t place, int fd)
+{
+	(void)s;
+	(void)place;
+	(void)fd;
+	return -EOPNOTSUPP;
+}
+
+void splice_leave(struct splicer *s, uint32_t place)
+{
+	(void)s;
+	(void)place;
+}
+
+void splice_discard(int fd)
+{
+	(void)fd;
+}
+
+int splice_open_flow(struct splicer *s, uint32_t source, uint32_t destination)
+{
+	(void)s;
+	(void)source;
+	(void)destination;
+	return -EOPNOTSUPP;
+}
+
+void splice_hold_key(struct splicer *s, const uint8_t key[static DERP_KEY_LEN])
+{
+	(void)s;
+	(void)key;
+}
+
+int splice_give(struct derp_conn *c, int fd, uint64_t *base)
+{
+	(void)c;
+	(void)fd;
+	(void)base;
+	return -EOPNOTSUPP;
+}
+
+void splice_take(struct derp_conn *c)
+{
+	(void)c;
+}
+
+uint64_t splice_undelivered(const struct derp_conn *c, int fd, uint64_t base)
+{
+	(void)c;
+	(void)fd;
+	(void)base;
+	return 0;
+}
+
+int splice_notice_fd(const struct splicer *s, unsigned int shard)
+{
+	(void)s;
+	(void)shard;
+	return -1;
+}
+
+void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx)
+{
+	(void)s;
+	(void)shard;
+	(void)call;
+	(void)ctx;
 }
 
 struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o)

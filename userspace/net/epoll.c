@@ -20,7 +20,7 @@
 #define FIRST_SIZE	64
 
 /* Operations that stay armed; IO_SEND never does. */
-static const enum io_op lasting[] = { IO_ACCEPT, IO_RECV, IO_WRITABLE, IO_READABLE };
+static const enum io_op lasting[] = { IO_ACCEPT, IO_RECV, IO_WRITABLE, IO_READABLE, IO_HANGUP };
 
 struct fd_state {
 	uint32_t armed;			/* bit per enum io_op */
@@ -94,8 +94,8 @@ static struct fd_state *state_of(struct epoll *e, int fd)
 
 static uint32_t interest(uint32_t armed)
 {
-	return (armed & ~(1U << IO_WRITABLE) ? EPOLLIN : 0U) |
-	       (armed & 1U << IO_WRITABLE ? EPOLLOUT : 0U);
+	return (armed & ~(1U << IO_WRITABLE | 1U << IO_HANGUP) ? EPOLLIN : 0U) |
+	       (armed & 1U << IO_WRITABLE ? EPOLLOUT : 0U) | (armed & 1U << IO_HANGUP ? EPOLLRDHUP : 0U);
 }
 
 /* Tell epoll what is armed on fd. A descriptor on which nothing is armed leaves the set: epoll would
@@ -235,6 +235,7 @@ static void fd_ready(struct epoll *e, struct round *r, const struct epoll_event 
 	int fd = (int)(uint32_t)ready->data.u64;
 	uint32_t serial = (uint32_t)(ready->data.u64 >> 32);
 	uint32_t in = ready->events & (EPOLLIN | EPOLLERR | EPOLLHUP);
+	uint32_t up = ready->events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP);
 	uint32_t out = ready->events & (EPOLLOUT | EPOLLERR | EPOLLHUP);
 
 	for (size_t i = 0; i < ARRAY_SIZE(lasting) && r->left; i++) {
@@ -245,6 +246,8 @@ static void fd_ready(struct epoll *e, struct round *r, const struct epoll_event 
 			continue;
 		if (op == IO_WRITABLE && out)
 			emit(e, r, fd, (struct io_event){ .op = op, .res = (int)out, .last = true });
+		else if (op == IO_HANGUP && up)
+			emit(e, r, fd, (struct io_event){ .op = op, .res = (int)up, .last = true });
 		else if (op == IO_READABLE && in)
 			emit(e, r, fd, (struct io_event){ .op = op, .res = (int)in });
 		else if (op == IO_RECV && in)

@@ -110,6 +110,11 @@ void io_writable(struct io *io, int fd, struct io_tag tag)
 	io->ops->arm(io, IO_WRITABLE, fd, NULL, tag);
 }
 
+void io_hangup(struct io *io, int fd, struct io_tag tag)
+{
+	io->ops->arm(io, IO_HANGUP, fd, NULL, tag);
+}
+
 /* The operations on fd carry tags of their own, perhaps of an older generation. */
 void io_cancel(struct io *io, int fd, struct io_tag tag)
 {

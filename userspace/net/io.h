@@ -21,6 +21,7 @@ enum io_op {
 	IO_SEND,	/* one: res = bytes the kernel took (may be short), -EAGAIN, -errno */
 	IO_WRITABLE,	/* one: res = poll events */
 	IO_READABLE,	/* many: res = poll events (used for UDP sockets) */
+	IO_HANGUP,	/* one: res = poll events: the other side sends nothing more, or the socket is broken */
 	IO_OP_NR
 };
 
@@ -66,6 +67,8 @@ void io_readable(struct io *io, int fd, struct io_tag tag);
 /* msg, its iovec and the bytes must stay valid until the event. Never waits for space (MSG_DONTWAIT). */
 void io_send(struct io *io, int fd, const struct msghdr *msg, struct io_tag tag);
 void io_writable(struct io *io, int fd, struct io_tag tag);
+/* Data that comes wakes nobody up. */
+void io_hangup(struct io *io, int fd, struct io_tag tag);
 /* End all that is armed on this fd; each op's last event comes as usual, with -ECANCELED or a result. */
 void io_cancel(struct io *io, int fd, struct io_tag tag);
 /* Stop only IO_RECV on this fd (back-pressure); its last event comes. */

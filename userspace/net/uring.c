@@ -137,6 +137,9 @@ static void uring_arm(struct io *io, enum io_op op, int fd, const struct msghdr 
 	case IO_WRITABLE:
 		io_uring_prep_poll_add(sqe, fd, POLLOUT);
 		break;
+	case IO_HANGUP:
+		io_uring_prep_poll_add(sqe, fd, POLLRDHUP);
+		break;
 	case IO_READABLE:
 		io_uring_prep_poll_multishot(sqe, fd, POLLIN);
 		break;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "kern/splice.h"
 #include "net/listen.h"
 #include "relay/arrival.h"
 #include "relay/conn_send.h"
@@ -17,6 +18,7 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 #include "relay/sources.h"
+#include "relay/spliced.h"
 #include "relay/websocket.h"
 
 #define HANDSHAKE_NS	(10 * NS_PER_S)
@@ -37,6 +39,8 @@ static void arm_recv(struct conn *c)
 
 	if (!max)
 		max = rate_recv_max(c);
+	if (!max && spliced_receives_once(c))
+		max = RBUF_SIZE;
 	c->receiving = true;
 	c->inflight++;
 	if (max)
@@ -48,7 +52,10 @@ static void arm_recv(struct conn *c)
 void conn_rearm(struct conn *c)
 {
 	list_remove(&c->starved);
-	if (c->state != CONN_DEAD && c->state != CONN_EXPECT_VERDICT && !c->receiving && !c->eof && !c->held)
+	if (c->state == CONN_DEAD || c->state == CONN_EXPECT_VERDICT || c->receiving || c->eof || c->held)
+		return;
+	spliced_attach(c);
+	if (spliced_receives(c))
 		arm_recv(c);
 }
 
@@ -171,6 +178,10 @@ static void on_deadline(struct timer *t, void *ctx)
 	case CONN_RELAYING:
 		if (c->link) {
 			meshlink_check(c);
+			break;
+		}
+		if (spliced_check(c)) {
+			conn_close(c, CLOSE_RESET);
 			break;
 		}
 		note_rtt(c);
@@ -444,6 +455,7 @@ static void input_ended(struct conn *c, int r)
 static void received(struct conn *c, struct rbuf *b, size_t n)
 {
 	bool was_ready = c->transport.ready, was_pending = c->transport.ktls == KTLS_PENDING;
+	uint64_t packets = c->peer ? c->peer->facts.frames_in : 0;
 	int r;
 
 	if (c->link)
@@ -467,6 +479,7 @@ static void received(struct conn *c, struct rbuf *b, size_t n)
 	if (outbuf_len(&c->out))
 		conn_mark_dirty(c);
 	if (c->peer) {
+		spliced_received(c, n, c->peer->facts.frames_in - packets);
 		publish_note(c);
 		rate_hold(c);
 	}
@@ -508,7 +521,8 @@ void conn_on_recv(struct conn *c, const struct io_event *ev)
 			list_push_back(&c->shard->starved, &c->starved);
 		return;
 	}
-	if (ev->res == -ECANCELED || ev->res == -EINTR) {
+	/* EAGAIN: io_uring's patience with a source of the splice, where much that arrives is not for us, has an end. */
+	if (ev->res == -ECANCELED || ev->res == -EINTR || ev->res == -EAGAIN) {
 		conn_rearm(c);
 		return;
 	}
@@ -534,6 +548,8 @@ static void release(struct conn *c)
 	if (c->peer)
 		peer_free(c);
 	outbuf_done(&c->out);
+	if (c->was_source)
+		splice_discard(c->fd);
 	close(c->fd);
 	STAT_DEC(&s->stats, conns);
 	shard_conn_free(s, c);
@@ -566,8 +582,10 @@ void conn_close(struct conn *c, enum close_reason why)
 	if (c->state == CONN_DEAD)
 		return;
 	count_close(c, why);
-	if (c->peer)
+	if (c->peer) {
 		peer_leave(c, c->link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED);
+		spliced_leave(c);
+	}
 	if (c->link)
 		meshlink_closed(c, why);
 	if (c->waiting)

@@ -63,6 +63,7 @@ struct peer {
 	struct bucket rate;		/* rate.h, as are the next two */
 	uint64_t hold_ns;		/* this long nothing is to be read; not acted upon yet */
 	struct timer hold;		/* while conn->held */
+	struct spliced *spliced;	/* owned; NULL: the kernel has no part in it */
 	struct bucket not_here;		/* PeerGone(not here): burst 3, 1 per second */
 
 	struct list watcher;		/* on the shard's list if it watches */
@@ -85,6 +86,8 @@ struct conn {
 	bool held;			/* not read at present: the client sends too much */
 	bool eof;			/* the other side will send nothing more */
 	bool shut;			/* our FIN is out */
+	bool was_source;		/* of the splice */
+	bool waits_kernel;		/* blocked: what the kernel was to write comes first */
 	uint8_t finish_reason;		/* CONN_CLOSING: counted when it is over */
 	uint8_t tls_minor;		/* 2, 3, or 0: which gauge it is counted in */
 	bool ktls;			/* counted in ktls_active */

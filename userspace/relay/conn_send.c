@@ -7,6 +7,7 @@
 
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/spliced.h"
 #include "relay/websocket.h"
 
 #define MESH_WRITE_NS	(30 * NS_PER_S)
@@ -124,19 +125,41 @@ static void finish_flushed(struct conn *c)
 		timer_arm(&c->shard->wheel, &c->deadline, c->shard->now_ns + LINGER_NS);
 }
 
-static void blocked(struct conn *c, bool progress)
+/* What is queued has to wait. */
+static void block(struct conn *c, bool progress)
 {
 	struct shard *s = c->shard;
 	uint64_t limit = write_timeout_ns(c);
 
 	c->blocked = true;
-	STAT_INC(&s->stats, sends_short);
 	if (c->peer)
 		sendq_block(c);
+	if (c->state != CONN_DEAD && limit && (progress || !timer_armed(&c->write_timer)))
+		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
+}
+
+void conn_kernel_waits(struct conn *c)
+{
+	c->waits_kernel = true;
+	block(c, false);
+}
+
+void conn_kernel_done(struct conn *c)
+{
+	c->waits_kernel = false;
+	c->blocked = false;
+	timer_disarm(&c->shard->wheel, &c->write_timer);
+	conn_mark_dirty(c);
+}
+
+static void blocked(struct conn *c, bool progress)
+{
+	struct shard *s = c->shard;
+
+	STAT_INC(&s->stats, sends_short);
+	block(c, progress);
 	if (c->state == CONN_DEAD)
 		return;
-	if (limit && (progress || !timer_armed(&c->write_timer)))
-		timer_arm(&s->wheel, &c->write_timer, s->now_ns + limit);
 	c->inflight++;
 	io_writable(s->io, c->fd, conn_tag(c));
 }
@@ -162,6 +185,10 @@ void conn_flush(struct conn *c)
 
 	if (c->sending || c->blocked || c->state == CONN_DEAD)
 		return;
+	if (!spliced_may_write(c)) {
+		conn_kernel_waits(c);
+		return;
+	}
 	if (transport_update_due(&c->transport) && c->state != CONN_CLOSING && !update_keys(c))
 		return;
 	if (seals(c) && c->peer) {
@@ -222,6 +249,8 @@ void conn_on_send(struct conn *c, const struct io_event *ev)
 	timer_disarm(&c->shard->wheel, &c->write_timer);
 	if (!conn_nothing_to_send(c) || c->state == CONN_CLOSING)
 		conn_mark_dirty(c);
+	else
+		spliced_sent(c);
 }
 
 void conn_on_writable(struct conn *c, const struct io_event *ev)

@@ -20,6 +20,10 @@ bool conn_nothing_to_send(const struct conn *c);
 /* The memory of the send under way, if there is one; the kernel is done with it. */
 void conn_send_free(struct conn *c);
 
+/* Nothing is written before the kernel has written what it was given; the write timeout holds for that, too. done: it has. */
+void conn_kernel_waits(struct conn *c);
+void conn_kernel_done(struct conn *c);
+
 void conn_on_write_timeout(struct timer *t, void *ctx);
 
 #endif

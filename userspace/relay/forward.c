@@ -5,6 +5,7 @@
 #include "relay/probe.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/spliced.h"
 
 void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t bytes)
 {
@@ -124,7 +125,7 @@ void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 	uint32_t n = len - DERP_HDR_LEN - DERP_KEY_LEN;
 	struct delivery d = {
 		.frame = frame, .len = len, .class = class_of(payload, n), .src_hash = from->peer->hash,
-		.queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned,
+		.queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned, .source = spliced_source(from),
 	};
 	struct key dst;
 

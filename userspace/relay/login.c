@@ -10,8 +10,10 @@
 #include "relay/arrival.h"
 #include "relay/mesh.h"
 #include "relay/probe.h"
+#include "relay/rate.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/spliced.h"
 #include "wire/handshake.h"
 
 static void refuse(struct conn *c, enum login_refusal why)
@@ -118,6 +120,8 @@ void login_cap(struct conn *c, const struct key_caps *caps)
 	p->caps = *caps;
 	if (has_caps(&p->caps))
 		STAT_INC(st, capped_conns);
+	if (rate_is_limited(c))
+		spliced_hold(c);
 }
 
 /* Registered first, as derper does: once ServerInfo is out, whoever sends to this key finds it. */
@@ -160,6 +164,7 @@ static void admit(struct conn *c, const struct client_info *ci)
 	if (caps)
 		login_cap(c, caps);
 	count_login(c, dup);
+	spliced_login(c, dup);
 	mesh_announce_present(s, &m.present);
 }
 

@@ -64,6 +64,7 @@ static void drop_oldest(struct shard *s, struct mail_out *o)
 	p = *o->oldest;
 	assert(p != o->tail);
 	it = &p->items[p->first++];
+	s->mail_sent[o - s->mail]--;
 	forward_count_drop(s, DROP_CROSS_FULL, it->class, packet_payload(it->frame, it->len));
 	let_go(s, it);
 	o->packets--;
@@ -111,6 +112,7 @@ static struct parcel_item *add_item(struct shard *s, unsigned int to)
 	if (o->packets == MAILBOX_PACKETS)
 		drop_oldest(s, o);
 	o->packets++;
+	s->mail_sent[to]++;
 	return &p->items[p->n++];
 }
 
@@ -145,6 +147,7 @@ void mailbox_send_packet(struct shard *s, struct conn_id to, const struct delive
 {
 	struct parcel_item it = {
 		.slot = to.slot, .gen = to.gen, .class = (uint8_t)d->class, .src_hash = d->src_hash, .queued_ns = d->queued_ns,
+		.source = d->source,
 	};
 	struct parcel_item *place;
 
@@ -170,6 +173,7 @@ void mailbox_send(struct shard *s, uint16_t shard, const struct msg *m)
 	if (!p)
 		abort();
 	p->msg = *m;
+	s->mail_sent[shard]++;
 }
 
 void mailbox_broadcast(struct shard *s, const struct msg *m)
@@ -230,7 +234,7 @@ static void receive_packets(struct shard *s, struct parcel *p)
 		struct parcel_item *it = &p->items[i];
 		struct delivery d = {
 			.frame = it->frame, .len = it->len, .class = it->class, .src_hash = it->src_hash,
-			.queued_ns = it->queued_ns, .parcel = p,
+			.queued_ns = it->queued_ns, .parcel = p, .source = it->source,
 		};
 
 		forward_from_shard(s, it->slot, it->gen, &d);
@@ -277,6 +281,14 @@ static unsigned int receive(struct shard *s, struct parcel *p)
 	return n;
 }
 
+static unsigned int receive_from(struct shard *s, struct mail_slot *slot)
+{
+	unsigned int n = receive(s, take(&slot->out));
+
+	__atomic_store_n(&slot->received, slot->received + n, __ATOMIC_RELEASE);
+	return n;
+}
+
 /* Buffers and memory that other shards need no more. */
 static void take_back(struct shard *s, struct parcel *p)
 {
@@ -303,7 +315,7 @@ void mailbox_receive(struct shard *s)
 	if (!s->mail_waiting && __atomic_load_n(&s->mail_from, __ATOMIC_RELAXED))
 		s->mail_waiting = __atomic_exchange_n(&s->mail_from, 0, __ATOMIC_SEQ_CST);
 	for (unsigned int n = 0; s->mail_waiting && n < MAILBOX_TURN; )
-		n += receive(s, take(&slot_of(s->relay, pop_bit(&s->mail_waiting), s->id)->out));
+		n += receive_from(s, slot_of(s->relay, pop_bit(&s->mail_waiting), s->id));
 }
 
 /* Parcels of one home in a row go together. */
@@ -337,4 +349,9 @@ void mailbox_publish(struct shard *s)
 bool mailbox_pending(const struct shard *s)
 {
 	return s->mail_waiting || __atomic_load_n(&s->mail_from, __ATOMIC_RELAXED);
+}
+
+bool mailbox_received(const struct shard *s, uint16_t by)
+{
+	return s->mail_sent[by] == __atomic_load_n(&slot_of(s->relay, s->id, by)->received, __ATOMIC_ACQUIRE);
 }

@@ -22,6 +22,7 @@
 struct mail_slot {
 	alignas(64) struct parcel *out;	/* atomic: stored by the sender, taken by either; oldest first */
 	struct parcel *back;		/* atomic: stored by the receiver, taken by the sender */
+	uint64_t received;		/* atomic: packets and messages that the receiver is through with; the receiver writes it */
 };
 _Static_assert(sizeof(struct mail_slot) == 64, "no line is shared with another pair");
 
@@ -48,5 +49,7 @@ void mailbox_receive(struct shard *s);
 /* Make this turn's packets and messages visible and wake who sleeps; give back what has been sent on. */
 void mailbox_publish(struct shard *s);
 bool mailbox_pending(const struct shard *s);
+/* Is the other shard through with all that was sent to it? Then a packet is in its destination's queue, or dropped. */
+bool mailbox_received(const struct shard *s, uint16_t by);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "wire/frame.h"
 
-#define PARCEL_ITEMS	42U
+#define PARCEL_ITEMS	36U
 
 enum msg_type { MSG_GONE, MSG_PRESENT, MSG_CLOSE };
 
@@ -26,6 +26,7 @@ struct parcel_item {
 	uint32_t slot, gen;		/* the connection the packet is for */
 	uint8_t *frame;			/* whole; not to be written to */
 	uint32_t len;			/* of frame */
+	uint32_t source;		/* as in struct delivery */
 	uint8_t class;			/* enum pkt_class */
 	bool owned;			/* frame lies in a struct pkt, not in a receive buffer */
 	void *lent;			/* struct pkt or struct rbuf of the home shard */

@@ -11,6 +11,7 @@
 #include "relay/rate.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/spliced.h"
 
 #define HOME_MOVE_NS	(5 * NS_PER_S)	/* earlier, choosing a home is part of connecting */
 
@@ -201,6 +202,7 @@ void peer_hide(struct conn *c)
 	if (p->hidden)
 		return;
 	p->hidden = true;
+	spliced_hold(c);
 	note_preferred(c, false);
 	mesh_unwatch(c);
 	list_remove(&p->touched);

@@ -15,7 +15,7 @@ static const struct rate *rate_of(const struct conn *c)
 }
 
 /* One that is not logged in yet may become a limited peer in mid-receive. */
-static bool is_limited(const struct conn *c)
+bool rate_is_limited(const struct conn *c)
 {
 	const struct shard *s = c->shard;
 
@@ -26,7 +26,7 @@ static bool is_limited(const struct conn *c)
 
 size_t rate_recv_max(const struct conn *c)
 {
-	return is_limited(c) ? RBUF_SIZE : 0;
+	return rate_is_limited(c) ? RBUF_SIZE : 0;
 }
 
 void rate_charge(struct conn *c, uint32_t len)

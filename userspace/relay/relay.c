@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "base/opener.h"
+#include "kern/splice.h"
 #include "net/io.h"
 #include "net/listen.h"
 #include "relay/admission.h"
@@ -323,6 +324,7 @@ static void commit(struct relay *r, struct reload *l)
 	ask_all(r, adopt, l);
 	if (admission_has_caps(admission) || admission_has_caps(l->admission))
 		ask_all(r, cap_some, l);
+	splice_enable(r->splicer, !l->next->rate.bytes_per_s);
 	tls_ctx_free(before);
 	admission_free(admission);
 	deny_commit(r, l->denied, &closed);
@@ -414,11 +416,32 @@ void relay_drain(struct relay *r)
 		io_wake(r->shards[i]->io);
 }
 
+/* Packets that no shard has seen. What the kernel redirected and then could not write was counted as dropped by its shard. */
+static void add_spliced(const struct relay *r, struct shard_stats *ret)
+{
+	struct derp_stats k;
+
+	splice_stats(r->splicer, &k);
+	ret->packets_spliced = k.redirected;
+	ret->bytes_spliced = k.redirected_bytes;
+	ret->packets_received += k.redirected + k.dropped_full;
+	ret->bytes_received += k.redirected_bytes + k.dropped_full_bytes;
+	ret->packets_received_disco += k.redirected_disco + k.dropped_full_disco;
+	ret->packets_received_other += k.redirected + k.dropped_full - k.redirected_disco - k.dropped_full_disco;
+	ret->packets_sent += k.redirected - ret->splice_lost;
+	ret->bytes_sent += k.redirected_bytes - ret->splice_lost_bytes;
+	ret->packets_dropped[DROP_SPLICE_FULL][KIND_DISCO] += k.dropped_full_disco;
+	ret->packets_dropped[DROP_SPLICE_FULL][KIND_OTHER] += k.dropped_full - k.dropped_full_disco;
+	ret->bytes_dropped[DROP_SPLICE_FULL][KIND_DISCO] += k.dropped_full_disco_bytes;
+	ret->bytes_dropped[DROP_SPLICE_FULL][KIND_OTHER] += k.dropped_full_bytes - k.dropped_full_disco_bytes;
+}
+
 void relay_stats(const struct relay *r, struct shard_stats *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	for (unsigned int i = 0; i < r->nshards; i++)
 		stats_add(ret, &r->shards[i]->stats);
+	add_spliced(r, ret);
 }
 
 void relay_shard_stats(const struct relay *r, unsigned int shard, struct shard_stats *ret)

@@ -26,6 +26,7 @@ struct shard;
 struct sources;
 struct workers;
 struct mail_slot;
+struct splicer;
 struct xdp_gate;
 
 struct relay {
@@ -35,6 +36,7 @@ struct relay {
 	struct record_path path;	/* of TLS 1.3 records */
 	struct directory *directory;	/* owned */
 	struct peermap *peers;		/* borrowed; NULL: BPF is off */
+	struct splicer *splicer;	/* borrowed; NULL: the splice is off */
 	struct xdp_gate *xdp;		/* borrowed; NULL: XDP is off */
 	unsigned int nshards;
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */

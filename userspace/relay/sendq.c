@@ -6,6 +6,7 @@
 #include "relay/forward.h"
 #include "relay/publish.h"
 #include "relay/shard.h"
+#include "relay/spliced.h"
 #include "relay/websocket.h"
 
 static void left_control(struct peer *peer, const struct pkt *p)
@@ -131,6 +132,7 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	struct pktq *q = &to->peer->q[d->class];
 	struct pkt *p;
 
+	spliced_queueing(to);
 	limit_queue(to, d->class, (to->blocked ? depth(to) : SENDQ_TURN) - 1);
 	p = delivery_pkt(to, d);
 	if (!p) {
@@ -139,6 +141,8 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	}
 	pktq_push(q, p);
 	STAT_INC(&s->stats, packets_queued);
+	if (d->source)
+		spliced_open_flow(to, d);
 	if (!to->blocked)
 		conn_mark_dirty(to);
 }
@@ -155,6 +159,7 @@ bool sendq_control(struct conn *to, const uint8_t *frame, uint32_t len)
 		return false;
 	memcpy(p->data, frame, len);
 	p->queued_ns = to->shard->now_ns;
+	spliced_queueing(to);
 	peer->ctl_bytes += len;
 	pktq_push(&peer->q[PKT_CTL], p);
 	if (!to->blocked)

@@ -21,6 +21,7 @@ struct delivery {
 	const uint8_t *head;		/* FRAME_FORWARD_LEN bytes that go in front; NULL: frame is all */
 	enum pkt_class class;		/* PKT_DISCO or PKT_DATA */
 	uint64_t src_hash;
+	uint32_t source;		/* spliced_source() of the sender */
 	uint64_t queued_ns;
 	struct rbuf *rbuf;		/* frame lies in it; or NULL */
 	struct parcel *parcel;		/* frame was lent with it; or NULL */

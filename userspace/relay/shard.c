@@ -10,6 +10,7 @@
 
 #include "base/feature.h"
 #include "base/log.h"
+#include "kern/splice.h"
 #include "relay/ask.h"
 #include "relay/mailbox.h"
 #include "relay/mesh.h"
@@ -17,14 +18,17 @@
 #include "relay/placement.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
+#include "relay/spliced.h"
 #include "relay/stund.h"
 
 /* Slots above the connections' name the listeners. */
 #define LISTENER_SLOT	0xffffff00U
+#define NOTICE_SLOT	0xfffffeffU
 #define RETRY_NS	NS_PER_MS
 #define SHARD_PAGE	4096U
 #define TRIM_NS		NS_PER_S
 #define TRIM_STEP	128U		/* blocks at a time, of some 40 KiB */
+#define BUSY_PACKETS	4U	/* per turn: gathering them pays */
 #define ACCEPT_PAUSE_NS	(100 * NS_PER_MS)
 /* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
  * that full queues can't keep the relay from answering. */
@@ -107,6 +111,9 @@ static void conn_event(struct conn *c, const struct io_event *ev)
 	case IO_SEND:
 		conn_on_send(c, ev);
 		break;
+	case IO_HANGUP:
+		spliced_on_hangup(c, ev);
+		break;
 	case IO_WRITABLE:
 		conn_on_writable(c, ev);
 		break;
@@ -123,6 +130,11 @@ static void shard_complete(void *ctx, const struct io_event *ev)
 	if (!s->fresh) {
 		s->now_ns = clock_now_ns();
 		s->fresh = true;
+	}
+	if (ev->tag.slot == NOTICE_SLOT) {
+		spliced_notices(s);
+		s->notices_armed = !ev->last;
+		return;
 	}
 	if (ev->tag.slot >= LISTENER_SLOT) {
 		listener_event(s, ev);
@@ -161,6 +173,14 @@ static void arm_listeners(struct shard *s)
 		else
 			io_accept(s->io, l->fd, tag);
 	}
+}
+
+static void arm_notices(struct shard *s)
+{
+	if (!s->relay->splicer || s->notices_armed)
+		return;
+	s->notices_armed = true;
+	io_readable(s->io, splice_notice_fd(s->relay->splicer, s->id), (struct io_tag){ .slot = NOTICE_SLOT });
 }
 
 static void close_listeners(struct shard *s)
@@ -304,6 +324,13 @@ static void read_stun(struct shard *s)
 			stund_readable(s, s->listeners[i].fd);
 }
 
+static void note_packets(struct shard *s, uint64_t n)
+{
+	pace_note(&s->pace, s->cfg->pace_ns, s->now_ns, n, s->talker);
+	s->per_turn += (uint32_t)min_of(n, 64ULL) - s->per_turn / 16;
+	s->busy = s->per_turn > 16 * BUSY_PACKETS;
+}
+
 /* One turn: what other shards sent, what is due, then one send per destination, then the kernel. */
 static int turn(struct shard *s)
 {
@@ -329,6 +356,8 @@ static int turn(struct shard *s)
 	flush_dirty(s);
 	release_dead(s);
 	mailbox_publish(s);
+	spliced_fence(s);
+	arm_notices(s);
 	gauges(s);
 
 	timeout = sleep_ns(s);
@@ -338,7 +367,7 @@ static int turn(struct shard *s)
 	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
 	release_dead(s);
 	if (packets_in(s) != before)
-		pace_note(&s->pace, s->cfg->pace_ns, s->now_ns, packets_in(s) - before, s->talker);
+		note_packets(s, packets_in(s) - before);
 	STAT_INC(&s->stats, turns);
 	STAT_ADD(&s->stats, events, n > 0 ? n : 0);
 	return n;
@@ -472,6 +501,7 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	list_init(&s->watchers);
 	publish_init(s);
 	timer_init(&s->trim, on_trim);
+	spliced_init(s);
 	s->chunks = calloc(s->max_chunks, sizeof(struct conn *));
 	s->free_slots = malloc((size_t)s->max_chunks * SHARD_CHUNK * sizeof(uint32_t));
 	if (!s->chunks || !s->free_slots || gone_table_new(&s->gone, &s->out)) {

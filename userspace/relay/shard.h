@@ -51,6 +51,11 @@ struct shard {
 	struct list touched, publishing;
 	struct timer publish;
 	struct timer trim;		/* while memory could go back to the kernel */
+	/* Sources of the splice whose bytes are not known to have arrived, and connections that the kernel has served (spliced.h). */
+	struct list unfenced, spliced;
+	struct timer fence, splice_tick;
+	uint64_t splice_tick_ns;
+	bool notices_armed;
 	bool walking;			/* some watcher's flood is not over */
 	bool clearing;			/* keys of a broken link are being forgotten */
 	bool draining;
@@ -60,12 +65,15 @@ struct shard {
 	uint64_t turn_ns;		/* now_ns when the last events came in */
 	bool fresh;			/* now_ns was read since the last sleep */
 	struct pace pace;
+	uint32_t per_turn;		/* packets in a turn that had any: moving average, times 16 */
+	bool busy;			/* it is high */
 	uint32_t talker;		/* slot that was heard last */
 	struct bucket accept;
 
 	struct inbox inbox;		/* what workers did for this shard */
 	struct mail_out mail[RELAY_MAX_SHARDS];
 	struct slab mail_mem;		/* parcels: bounded by MAILBOX_PACKETS per shard, and by what must not be lost */
+	uint64_t mail_sent[RELAY_MAX_SHARDS];	/* packets and messages for each, without those dropped again */
 	uint64_t mail_to;		/* bit per shard that there is unpublished mail for */
 	uint64_t mail_waiting;		/* bit per shard whose mail is still to be taken */
 	struct parcel *mail_done;	/* of other shards, to go home at the end of the turn */

@@ -19,7 +19,8 @@
 	X(DUP_CLIENT,		"dup_client")			\
 	X(QUEUE_MEMORY,		"queue_memory")			\
 	X(CROSS_FULL,		"cross_full")			\
-	X(MESH_DOWN,		"mesh_down")
+	X(MESH_DOWN,		"mesh_down")			\
+	X(SPLICE_FULL,		"splice_full")
 
 enum drop_reason {
 #define X(id, label) DROP_##id,
@@ -146,6 +147,14 @@ enum admission_outcome {
 	X(wakes_sent,		"wake-ups of other shards")				\
 	X(starved,		"receives that found no buffer")			\
 	X(frames_reassembled,	"frames torn across reads")				\
+	X(packets_spliced,	"packets moved by the kernel, which are in packets_received and packets_sent, too") \
+	X(bytes_spliced,	"payload bytes of them")				\
+	X(splice_lost,		"packets the kernel was given and did not write before their destination ended") \
+	X(splice_lost_bytes,	"payload bytes of them")				\
+	X(splice_flows,		"pairs of clients opened for the kernel")		\
+	X(splice_given,		"times a client's stream was given to the kernel to write")	\
+	X(splice_taken,		"times it was taken back")				\
+	X(splice_refused,	"connections the kernel would not take into its maps")	\
 	X(mesh_dials,		"connections to other nodes begun")			\
 	X(mesh_dial_failures,	"of them, those that did not get as far as a login")	\
 	X(mesh_present_refused,	"keys of other nodes over the limit or without memory")	\
@@ -173,6 +182,8 @@ enum admission_outcome {
 	X(tls12_active,		"TLS 1.2 connections")					\
 	X(tls13_active,		"TLS 1.3 connections")					\
 	X(ktls_active,		"TLS connections whose records the kernel seals and opens")	\
+	X(splice_peers,		"connections that the kernel may write to")		\
+	X(splice_sources,	"connections whose frames go through the kernel's programs")	\
 	X(gone_subscriptions,	"PeerGone subscriptions held")				\
 	X(queue_memory_used,	"bytes of packets, frames under assembly and ciphertext held")
 
