@@ -199,7 +199,7 @@ func TestKeyCaps(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "keys")
 			name := func(k key.NodePrivate) string { return k.Public().String() }
 			lines := name(single) + " conns=1\n* conns=3 # whoever it is\n"
-			writeFile(t, file, name(slow)+" bob rate=100000\n"+lines)
+			writeFile(t, file, name(slow)+" bob rate=300000\n"+lines)
 			s := start(t, opts{mode: m, control: true, mesh: true, args: []string{"--allow-keys", file, "--max-connections-per-key=2", "--send-queue-depth=1024"}})
 
 			// How many connections: the newest is refused.
@@ -259,16 +259,16 @@ func TestKeyCaps(t *testing.T) {
 			begin := time.Now()
 			send(a, b, 200)
 			// What a receive buffer holds is taken on credit, paid back before the next read.
-			if took, least := time.Since(begin), time.Duration(200*1032-65568-2*32768)*time.Second/100000; took < least || waits() == 0 {
+			if took, least := time.Since(begin), time.Duration(200*1032-65568-2*32768)*time.Second/300000; took < least || waits() == 0 {
 				t.Errorf("200 packets took %v, want at least %v; %v waits", took, least, waits())
 			}
 			s.wantMetrics(t, map[string]float64{"xderp_capped_conns": 3})
-			if out := s.ctl(t, "peers", "--json"); !strings.Contains(out, `"rate":100000`) || !strings.Contains(out, `"conns":1`) {
+			if out := s.ctl(t, "peers", "--json"); !strings.Contains(out, `"rate":300000`) || !strings.Contains(out, `"conns":1`) {
 				t.Error(out)
 			}
 
 			// Reload: another is slow now. A mesh client never is.
-			writeFile(t, file, name(other)+" rate=100000\n"+name(slow)+"\n"+name(single)+" conns=1\n")
+			writeFile(t, file, name(other)+" rate=300000\n"+name(slow)+"\n"+name(single)+" conns=1\n")
 			if r := s.reload(t); r.Error != "" {
 				t.Fatalf("%+v", r)
 			}
