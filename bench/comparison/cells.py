@@ -63,9 +63,9 @@ def scenarios(steady):
     second is 10^9 instructions and one processor does everything: at a rate for that."""
     def one(name, title, args, netem="", guest=False):
         return Cell(f"scenario-{name}", title, True, ["--size", "1400"] + args, kind="scenario", netem=netem, guest=guest,
-                    timed=not guest, rounds=1 if guest else 0)
+                    timed=not guest)
 
-    guest = ["--pairs", "10", "--rate", "500", "--duration", "10", "--warmup", "2"]
+    guest = ["--pairs", "10", "--rate", "500", "--duration", "6", "--warmup", "1"]
     return [
         one("baseline", "baseline: 1 pair, 100 packets/s", ["--pairs", "1", "--rate", "100"]),
         one("steady", f"steady: 10 pairs, {steady:,} packets/s", ["--pairs", "10", "--rate", str(steady)]),
