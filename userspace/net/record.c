@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "net/record.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -120,15 +121,19 @@ void record_keys_hand_over(struct record_keys *k, bool can_update)
 	k->no_update = !can_update;
 }
 
-/* The input for this direction's next record; head is its additional data. */
-static struct aead_input input(const struct record_dir *d, const uint8_t *head)
+/* The input for this direction's next record; head is its additional data. The sequence number goes in as one word: bytes that
+ * were written one by one can't be read again at once as the word that the cipher takes. */
+static void set_input(struct aead_input *ret, const struct record_dir *d, const uint8_t *head)
 {
-	struct aead_input in = { .aad = head, .aad_len = RECORD_HEAD_LEN };
+	const size_t at = AEAD_NONCE_LEN - sizeof(d->seq);
+	uint64_t low;
 
-	memcpy(in.nonce, d->iv, sizeof(in.nonce));
-	for (int i = 0; i < 8; i++)
-		in.nonce[sizeof(in.nonce) - 1 - i] ^= (uint8_t)(d->seq >> 8 * i);
-	return in;
+	memcpy(&low, d->iv + at, sizeof(low));
+	low ^= htobe64(d->seq);
+	memcpy(ret->nonce, d->iv, at);
+	memcpy(ret->nonce + at, &low, sizeof(low));
+	ret->aad = head;
+	ret->aad_len = RECORD_HEAD_LEN;
 }
 
 /* --- opening */
@@ -247,7 +252,7 @@ int record_open(struct record_keys *k, uint8_t *p, size_t n, struct record *ret)
 	if (size < RECORD_HEAD_LEN + AEAD_TAG_LEN)
 		return broken(k, RECORD_BAD_MAC, "record too short");
 	inner = size - RECORD_HEAD_LEN - AEAD_TAG_LEN;
-	in = input(&k->rd, p);
+	set_input(&in, &k->rd, p);
 	res = aead_open(k->rd.key, &in, p + RECORD_HEAD_LEN, inner);
 	OPENSSL_cleanse(in.nonce, sizeof(in.nonce));	/* of the first record it is the secret iv */
 	if (res)
@@ -283,13 +288,14 @@ static int reserve(struct tls_out *out, size_t n)
 static int seal_one(struct record_keys *k, enum record_type type, size_t n, struct tls_out *out)
 {
 	uint8_t *head = out->p + out->len;
-	struct aead_input in = input(&k->wr, head);
+	struct aead_input in;
 	int err;
 
 	head[0] = RECORD_DATA;
 	head[1] = head[2] = 3;
 	put_be16(head + 3, (uint16_t)(n + 1 + AEAD_TAG_LEN));
 	head[RECORD_HEAD_LEN + n] = (uint8_t)type;
+	set_input(&in, &k->wr, head);
 	err = aead_seal(k->wr.key, &in, head + RECORD_HEAD_LEN, n + 1);
 	OPENSSL_cleanse(in.nonce, sizeof(in.nonce));
 	if (err)
