@@ -5,6 +5,7 @@
 #define XDERP_SHARD_H
 
 #include <pthread.h>
+#include <stddef.h>
 
 #include "base/worker.h"
 #include "relay/conn.h"
@@ -90,6 +91,11 @@ struct shard {
 	uint32_t asleep;		/* atomic */
 	struct shard_stats stats __attribute__((aligned(64)));
 };
+
+#define SHARD_LINE(field)	(offsetof(struct shard, field) / 64)
+_Static_assert(SHARD_LINE(mail_from) > SHARD_LINE(ask_seen) && SHARD_LINE(asleep) == SHARD_LINE(mail_from),
+	       "what others write disturbs nothing that the shard works with");
+_Static_assert(SHARD_LINE(stats) > SHARD_LINE(asleep) && sizeof(struct shard) % 64 == 0, "nor its counters, nor theirs");
 
 /* Memory for a larger table of connections, and after shard_adopt the smaller one. */
 struct shard_room {
