@@ -66,6 +66,16 @@ $(B)/%.skel.h: $(B)/%.bpf.o
 .SECONDARY: $(SKEL:%.skel.h=%.bpf.o)
 $(patsubst %.c,$(B)/%.o,$(filter userspace/kern/%,$(SRC))): | $(SKEL)
 
+# The status page as a C string, and the hashes by which its Content-Security-Policy lets its script and style run.
+hash_of = printf '"sha256-%s"\n' "$$({ echo; sed -n '/^<$1>$$/,/^<\/$1>$$/p' $< | sed '1d;$$d'; } | sha256sum | cut -d' ' -f1 | \
+          tr a-f A-F | basenc -d --base16 | base64)"
+$(B)/status_page.h: userspace/admin/status.html Makefile
+	$(SAY) GEN $@
+	@mkdir -p $(@D)
+	$(Q){ printf '#define STATUS_SCRIPT_HASH '; $(call hash_of,script); printf '#define STATUS_STYLE_HASH '; $(call hash_of,style); \
+	  printf '#define STATUS_PAGE \\\n'; sed 's/[\\"]/\\&/g; s/.*/"&\\n" \\/' $<; echo '""'; } >$@.new && mv $@.new $@
+$(B)/userspace/admin/pages.o $(B)/userspace/relay/frontdoor.o: $(B)/status_page.h
+
 # Rebuilt when the commit changes, so that -version tells the truth.
 $(B)/version.o: FORCE
 	@mkdir -p $(@D)

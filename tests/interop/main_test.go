@@ -15,6 +15,7 @@
 //	XDERP_DERPPROBE  path of derpprobe v1.96.4; its test is skipped without
 //	XDERP_TAILNET    directory of tailscaled, tailscale and headscale; its test is skipped without
 //	XDERP_PEBBLE     path of pebble, an ACME CA; tests of ACME are skipped without
+//	XDERP_BROWSER    path of a headless Chromium; its test is skipped without
 //	XDERP_NETEM      loopback may be disturbed with netem, nobody else needs it
 //	XDERP_KEEP       keep the servers' files and print where they are
 //

@@ -12,6 +12,7 @@
 
 #include "base/util.h"
 #include "relay/frontdoor.h"
+#include "status_page.h"
 
 #define CSP		"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
 			"base-uri 'self'; block-all-mixed-content; object-src 'none'\r\n"
@@ -856,6 +857,24 @@ static const struct door_case {
 	{ "ours: traffic", PLAIN, LO, FRONTDOOR_KEEP,
 	  "GET /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n",
 	  "HTTP/1.1 501 Not Implemented\r\n" DEBUG_CSP "Content-Type: text/plain; charset=utf-8\r\n" SECURITY DATE "Content-Length: 7\r\n\r\npage 4\n" },
+	{ "ours: the status page runs its own script and style, and no other", PLAIN, LO, FRONTDOOR_KEEP,
+	  "GET /debug/status HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 200 OK\r\nContent-Security-Policy: default-src 'none'; script-src '" STATUS_SCRIPT_HASH "'; style-src '" STATUS_STYLE_HASH "'; "
+	  "connect-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'\r\n"
+	  "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nContent-Type: text/html; charset=utf-8\r\n" SECURITY DATE
+	  "Content-Length: 7\r\n\r\npage 6\n" },
+	{ "ours: status as data", PLAIN, LO, FRONTDOOR_KEEP,
+	  "GET /debug/status.json HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n" CSP "Content-Type: application/json\r\n" SECURITY DATE "Content-Length: 7\r\n\r\npage 7\n" },
+	{ "ours: status, not allowed", PLAIN, ELSEWHERE, FRONTDOOR_KEEP,
+	  "GET /debug/status.json HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 403 Forbidden\r\n" TEXT DATE "Content-Length: 20\r\n\r\ndebug access denied\n" },
+	{ "ours: ready, to anybody", PLAIN, ELSEWHERE, FRONTDOOR_KEEP,
+	  "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\n" DATE "Content-Length: 7\r\n\r\npage 8\n" },
+	{ "ours: ready, port 80", PORT80, ELSEWHERE, FRONTDOOR_KEEP,
+	  "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\n" DATE "Content-Length: 7\r\n\r\npage 8\n" },
 	{ "ours: metrics", PLAIN, LO, FRONTDOOR_KEEP,
 	  "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
 	  "HTTP/1.1 200 OK\r\n" DEBUG_CSP "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SECURITY DATE "Content-Length: 7\r\n\r\npage 5\n" },
@@ -934,7 +953,7 @@ static int render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 		textbuf_puts(body, "derp.Server ConsistencyCheck okay");
 	else
 		textbuf_printf(body, "page %d\n", (int)page);
-	return page == PAGE_TRAFFIC ? 501 : 200;
+	return page == PAGE_TRAFFIC ? 501 : page == PAGE_READY ? 503 : 200;
 }
 
 static struct sockaddr_storage source(const char *text)

@@ -3,19 +3,16 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "admin/doctor.h"
 #include "admin/flags.h"
-#include "admin/limits.h"
 #include "admin/reload.h"
+#include "admin/status.h"
 #include "base/clock.h"
-#include "base/feature.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "relay/peerlist.h"
@@ -59,99 +56,15 @@ static void refuse(struct request *rq, const char *fmt, ...)
 	put(&rq->reply->out, json_pack("{ss}", "error", why));
 }
 
-/* --- status */
-
 static void nodekey(char ret[static NODEKEY_LEN], const struct key *k)
 {
 	memcpy(ret, "nodekey:", 8);
 	key_to_hex(ret + 8, k);
 }
 
-static json_t *features(void)
-{
-	struct feature list[FEATURE_MAX];
-	unsigned int n = feature_list(list, FEATURE_MAX);
-	json_t *a = json_array();
-
-	for (unsigned int i = 0; i < n; i++)
-		json_array_append_new(a, json_pack("{ssssss}", "name", list[i].name, "state", list[i].state,
-						   "reason", list[i].reason));
-	return a;
-}
-
-static json_t *shards(const struct relay *r)
-{
-	json_t *a = json_array();
-	struct shard_stats st;
-
-	for (unsigned int i = 0; i < r->nshards; i++) {
-		relay_shard_stats(r, i, &st);
-		json_array_append_new(a, json_pack("{sisssIsIsIsIsI}", "id", (int)i, "io", relay_io_name(r, i),
-			"connections", (json_int_t)st.conns, "clients", (json_int_t)st.derp_conns,
-			"packets_received", (json_int_t)st.packets_received, "packets_sent", (json_int_t)st.packets_sent,
-			"packets_queued", (json_int_t)st.packets_queued));
-	}
-	return a;
-}
-
-static uint64_t dropped(const struct shard_stats *st)
-{
-	uint64_t n = 0;
-
-	for (unsigned int i = 0; i < DROP_REASON_NR; i++)
-		n += st->packets_dropped[i][KIND_DISCO] + st->packets_dropped[i][KIND_OTHER];
-	return n;
-}
-
-static json_t *totals(const struct relay *r)
-{
-	struct relay_totals t;
-	struct shard_stats st;
-
-	relay_stats(r, &st);
-	directory_totals(r->directory, &t);
-	return json_pack("{sIsIsIsIsIsIsIsIsI}", "connections", (json_int_t)st.conns, "clients", (json_int_t)st.derp_conns,
-		"keys", (json_int_t)t.clients_local, "home", (json_int_t)st.home_conns, "mesh", (json_int_t)st.mesh_conns,
-		"packets_received", (json_int_t)st.packets_received, "packets_sent", (json_int_t)st.packets_sent,
-		"packets_dropped", (json_int_t)dropped(&st), "packets_queued", (json_int_t)st.packets_queued);
-}
-
-static json_t *limits(const struct relay *r)
-{
-	struct limit_row rows[LIMITS_MAX];
-	json_t *a = json_array(), *v;
-	struct shard_stats st;
-	unsigned int n;
-
-	relay_stats(r, &st);
-	n = limits_list(rows, r, &st);
-	for (unsigned int i = 0; i < n; i++) {
-		v = json_pack("{sssI}", "name", rows[i].name, "refused", (json_int_t)rows[i].refused);
-		if (v && !isinf(rows[i].limit))
-			json_object_set_new(v, "limit", json_real(rows[i].limit));
-		if (v && rows[i].has_use)
-			json_object_set_new(v, "used", json_integer((json_int_t)rows[i].used));
-		json_array_append_new(a, v);
-	}
-	return a;
-}
-
 static void status(struct request *rq)
 {
-	const struct relay *r = rq->relay;
-	const struct config *cfg = r->cfg;
-	char key[NODEKEY_LEN];
-	json_t *v;
-
-	nodekey(key, &cfg->public_key);
-	v = json_pack("{sssisIsIsssssbsssbsosososo}", "version", xderp_version, "pid", (int)getpid(),
-		"start_unix", (json_int_t)r->start_unix,
-		"uptime_seconds", (json_int_t)((clock_now_ns() - r->start_ns) / NS_PER_S), "hostname", cfg->hostname,
-		"address", cfg->addr, "tls", cfg->tls, "public_key", key, "mesh_key", cfg->has_mesh_key,
-		"totals", totals(r), "shards", shards(r), "features", features(), "limits", limits(r));
-	if (v && cfg->tls)
-		json_object_set_new(v, "certificate_not_after", json_integer(tls_ctx_not_after(r->tls)));
-	put(&rq->reply->out, v);
+	put(&rq->reply->out, status_json(rq->relay));
 }
 
 /* --- peers: a line each, made as the lines before leave */

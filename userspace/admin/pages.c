@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #include "admin/limits.h"
+#include "admin/status.h"
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/keymem.h"
@@ -20,6 +23,7 @@
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 #include "relay/relay.h"
+#include "status_page.h"	/* made from status.html */
 #include "wire/handshake.h"
 
 /* One reading of everything, so that a page does not contradict itself more than it must. */
@@ -433,6 +437,9 @@ static void index_page(struct textbuf *b, const struct snapshot *s)
 		       "<h1>xderp debug</h1><ul>"
 		       "<li><b>Uptime:</b> %" PRIu64 "s</li><li><b>Version:</b> %s</li><li><b>Machine:</b> %s</li>"
 		       "<li><b>TLS hostname:</b> %s</li><li><b>Mesh key:</b> %s</li>"
+		       "<li><a href=\"/debug/status\">/debug/status</a> (what goes on, live)</li>"
+		       "<li><a href=\"/debug/status.json\">/debug/status.json</a> (the same as data)</li>"
+		       "<li><a href=\"/readyz\">/readyz</a> (is the relay serving?)</li>"
 		       "<li><a href=\"/debug/varz\">/debug/varz</a> (derper's metrics, Prometheus text)</li>"
 		       "<li><a href=\"/metrics\">/metrics</a> (the same and xderp's own)</li>"
 		       "<li><a href=\"/debug/vars\">/debug/vars</a> (metrics, JSON)</li>"
@@ -456,10 +463,40 @@ static int check(struct textbuf *b, const struct snapshot *s)
 	return 500;
 }
 
+static void status(struct textbuf *b, const struct relay *r)
+{
+	json_t *v = status_json(r);
+	char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
+
+	textbuf_puts(b, text ? text : "{\"error\":\"out of memory\"}");
+	free(text);
+	json_decref(v);
+}
+
+static int ready(struct textbuf *b, const struct relay *r)
+{
+	bool draining = __atomic_load_n(&r->draining, __ATOMIC_RELAXED);
+
+	textbuf_puts(b, draining ? "draining\n" : "ok\n");
+	return draining ? 503 : 200;
+}
+
 int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 {
 	struct snapshot s;
 
+	switch (page) {		/* those that want no snapshot of everything */
+	case PAGE_STATUS:
+		textbuf_put(body, STATUS_PAGE, sizeof(STATUS_PAGE) - 1);
+		return 200;
+	case PAGE_STATUS_JSON:
+		status(body, ctx);
+		return 200;
+	case PAGE_READY:
+		return ready(body, ctx);
+	default:
+		break;
+	}
 	take(&s, ctx);
 	switch (page) {
 	case PAGE_INDEX:
@@ -479,6 +516,7 @@ int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 	case PAGE_TRAFFIC:
 		textbuf_puts(body, "per-connection traffic is not shown yet; see /metrics\n");
 		return 501;
+	default:
+		return 404;
 	}
-	return 404;
 }

@@ -12,6 +12,7 @@
 #include "derp_proto.h"
 #include "net/digest.h"
 #include "relay/challenge.h"
+#include "status_page.h"	/* made from userspace/admin/status.html */
 
 #define CSP \
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
@@ -23,6 +24,11 @@
 #define HTML	"text/html; charset=utf-8"
 /* Debug pages may style themselves. */
 #define DEBUG_CSP	CSP "; style-src 'self' 'unsafe-inline'\r\n"
+/* The status page is one file; only its own script and style, by their hashes, and its own requests. */
+#define STATUS_CSP \
+	"Content-Security-Policy: default-src 'none'; script-src '" STATUS_SCRIPT_HASH "'; style-src '" STATUS_STYLE_HASH "'; " \
+	"connect-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'\r\n" \
+	"Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n"
 
 const char frontdoor_http_on_tls[] =
 	"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
@@ -44,7 +50,7 @@ static const char *reason(unsigned int status)
 		{ 400, "Bad Request" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
 		{ 417, "Expectation Failed" }, { 426, "Upgrade Required" },
 		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
-		{ 501, "Not Implemented" }, { 505, "HTTP Version Not Supported" },
+		{ 501, "Not Implemented" }, { 503, "Service Unavailable" }, { 505, "HTTP Version Not Supported" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
@@ -380,6 +386,8 @@ static const struct debug_page {
 	{ "/debug/vars",    PAGE_VARS,    DEBUG_CSP "Content-Type: application/json; charset=utf-8\r\n" SECURITY, NULL },
 	{ "/debug/check",   PAGE_CHECK,   DEBUG_CSP SECURITY, TEXT },
 	{ "/debug/traffic", PAGE_TRAFFIC, DEBUG_CSP SECURITY, TEXT },
+	{ "/debug/status",  PAGE_STATUS,  STATUS_CSP "Content-Type: " HTML "\r\n" SECURITY, NULL },
+	{ "/debug/status.json", PAGE_STATUS_JSON, "Cache-Control: no-store\r\n" CSP "\r\nContent-Type: application/json\r\n" SECURITY, NULL },
 	{ "/metrics",       PAGE_METRICS, DEBUG_CSP "Content-Type: " EXPOSITION "\r\n" SECURITY, NULL },
 };
 
@@ -437,6 +445,18 @@ static void debug(struct door *d)
 		debug_page(d, p);
 	else
 		plain_error(d, 404, "404 page not found\n");
+}
+
+/* For load balancers, wherever they are: 503 while the relay drains. */
+static void ready(struct door *d)
+{
+	struct textbuf body = { 0 };
+	int status = d->env->page ? d->env->page(PAGE_READY, &body, d->env->ctx) : 200;
+
+	if (!give_up(d, &body))
+		respond(d, (unsigned int)status, "Cache-Control: no-store\r\nContent-Type: " TEXT "\r\n", NULL,
+			body.p ? body.p : "", body.len);
+	textbuf_done(&body);
 }
 
 static bool starts_with(struct view v, const char *s)
@@ -596,6 +616,7 @@ static const struct route {
 	{ "/generate_204", generate_204 },
 	{ "/bootstrap-dns", bootstrap_dns },
 	{ "/robots.txt", robots },
+	{ "/readyz", ready },
 };
 
 static void route(struct door *d)
@@ -605,7 +626,7 @@ static void route(struct door *d)
 		return;
 	}
 	/* Beside TLS only two more things are answered without it; who may see debug pages is checked there as here. */
-	if (!d->env->main_port && !view_equal(d->path, "/generate_204") && !view_equal(d->path, "/metrics") &&
+	if (!d->env->main_port && !view_equal(d->path, "/generate_204") && !view_equal(d->path, "/metrics") && !view_equal(d->path, "/readyz") &&
 	    !starts_with(d->req->target, "/debug")) {
 		to_https(d);
 		return;

@@ -13,13 +13,14 @@
 #include "relay/debug_access.h"
 #include "wire/http1.h"
 
-enum frontdoor_page { PAGE_INDEX, PAGE_VARZ, PAGE_VARS, PAGE_CHECK, PAGE_TRAFFIC, PAGE_METRICS };
+enum frontdoor_page { PAGE_INDEX, PAGE_VARZ, PAGE_VARS, PAGE_CHECK, PAGE_TRAFFIC, PAGE_METRICS,
+		       PAGE_STATUS, PAGE_STATUS_JSON, PAGE_READY };
 
 struct frontdoor_env {
 	const struct config *cfg;
 	bool main_port;			/* false: the plain port beside TLS */
 	enum source_kind source;
-	/* Renders a debug page into body; returns the status, 200 or 500. NULL: no pages. */
+	/* Renders a debug page into body; returns the status, 200 or 5xx. NULL: no pages. */
 	int (*page)(enum frontdoor_page page, struct textbuf *body, void *ctx);
 	void *ctx;
 	time_t now;			/* for Date */
