@@ -237,9 +237,17 @@ func TestVarzExact(t *testing.T) {
 	}
 }
 
+// What derper has there, but for the sizes of its own mesh updates.
+const derpVars = `accepts average_queue_duration_ms bytes_received bytes_sent counter_buffered_write_frames counter_packets_received_kind
+	counter_tcp_rtt counter_total_dup_client_conns gauge_clients_local gauge_clients_remote gauge_clients_total gauge_current_connections
+	gauge_current_dup_client_conns gauge_current_dup_client_keys gauge_current_file_descriptors gauge_current_home_connections
+	gauge_current_notideal_connections gauge_memstats_sys0 gauge_watchers got_ping home_moves_in home_moves_out multiforwarder_created
+	multiforwarder_deleted packet_forwarder_delete_other_value packets_forwarded_in packets_forwarded_out packets_received packets_sent
+	peer_gone_disconnected_frames peer_gone_not_here_frames sclient_write_timeouts sent_pong unknown_frames version`
+
 // /debug/vars has the same numbers under derper's raw names.
 func TestDebugVars(t *testing.T) {
-	s := start(t, opts{})
+	s := start(t, opts{mode: tlsName})
 	a := s.client(t)
 	a.sendTo(a.pub, []byte("12345"))
 	a.want(fRecvPacket)
@@ -249,8 +257,22 @@ func TestDebugVars(t *testing.T) {
 		Derp map[string]any
 		Stun map[string]any
 	}
-	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatalf("%v: %.300s", err, text)
+	var all map[string]any
+	for _, to := range []any{&v, &all} {
+		if err := json.Unmarshal([]byte(text), to); err != nil {
+			t.Fatalf("%v: %.300s", err, text)
+		}
+	}
+	for _, name := range strings.Fields(derpVars) {
+		if v.Derp[name] == nil {
+			t.Errorf("no derp.%s", name)
+		}
+	}
+	for _, name := range strings.Fields("counter_uptime_sec process_start_unix_time counter_bootstrap_dns_requests derp_websocket_accepts version " +
+		"derper_tls_request_version gauge_derper_tls_active_version tls_listener") {
+		if all[name] == nil {
+			t.Errorf("no %s", name)
+		}
 	}
 	for name, want := range map[string]float64{"accepts": 1, "gauge_current_connections": 1, "packets_received": 1,
 		"bytes_received": 5, "packets_sent": 1, "gauge_clients_total": 1, "unknown_frames": 0} {

@@ -106,48 +106,72 @@ static void value(struct textbuf *b, const char *name, const char *kind, uint64_
 	textbuf_printf(b, "%s %" PRIu64 "\n", name, v);
 }
 
-/* derper's names for what we count. */
-static void derper_counters(struct textbuf *b, const struct snapshot *s)
+/* What derper counts, under its names without derp_ before them. */
+struct row {
+	const char *name, *kind;
+	uint64_t v;
+};
+#define DERPER_ROWS	40
+
+static unsigned int derper_rows(struct row ret[static DERPER_ROWS], const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
-	const struct { const char *name, *kind; uint64_t v; } rows[] = {
-		{ "derp_accepts", "counter", st->accepts },
-		{ "derp_bytes_received", "counter", st->bytes_received },
-		{ "derp_bytes_sent", "counter", st->bytes_sent },
-		{ "derp_clients_local", "gauge", s->totals.clients_local },
-		{ "derp_clients_remote", "gauge", s->totals.clients_remote },
-		{ "derp_clients_total", "gauge", s->totals.clients_local + s->totals.clients_remote },
-		{ "derp_current_connections", "gauge", st->derp_conns },
-		{ "derp_current_dup_client_conns", "gauge", s->totals.dup_client_conns },
-		{ "derp_current_dup_client_keys", "gauge", s->totals.dup_client_keys },
-		{ "derp_current_file_descriptors", "gauge", s->fds },
-		{ "derp_current_home_connections", "gauge", st->home_conns },
-		{ "derp_current_notideal_connections", "gauge", st->not_ideal_conns },
-		{ "derp_got_ping", "counter", st->got_ping },
-		{ "derp_home_moves_in", "counter", st->home_moves_in },
-		{ "derp_home_moves_out", "counter", st->home_moves_out },
-		{ "derp_memstats_sys0", "gauge", s->vsize },
-		{ "derp_multiforwarder_created", "counter", s->totals.multiforwarder_created },
-		{ "derp_multiforwarder_deleted", "counter", s->totals.multiforwarder_deleted },
-		{ "derp_packet_forwarder_delete_other_value", "counter", s->totals.forwarder_delete_other },
-		{ "derp_packets_forwarded_in", "counter", st->packets_forwarded_in },
-		{ "derp_packets_forwarded_out", "counter", st->packets_forwarded_out },
-		{ "derp_packets_received", "counter", st->packets_received },
-		{ "derp_packets_sent", "counter", st->packets_sent },
-		{ "derp_peer_gone_disconnected_frames", "counter", st->gone_disconnected_frames },
-		{ "derp_peer_gone_not_here_frames", "counter", st->gone_not_here_frames },
-		{ "derp_sclient_write_timeouts", "counter", st->write_timeouts },
-		{ "derp_sent_pong", "counter", st->sent_pong },
-		{ "derp_total_dup_client_conns", "counter", st->dup_client_conns },
-		{ "derp_unknown_frames", "counter", st->unknown_frames },
-		{ "derp_watchers", "gauge", st->watchers },
-		{ "derp_websocket_accepts", "counter", st->websocket_accepts },
+	const struct row rows[] = {
+		{ "accepts", "counter", st->accepts },
+		{ "bytes_received", "counter", st->bytes_received },
+		{ "bytes_sent", "counter", st->bytes_sent },
+		{ "clients_local", "gauge", s->totals.clients_local },
+		{ "clients_remote", "gauge", s->totals.clients_remote },
+		{ "clients_total", "gauge", s->totals.clients_local + s->totals.clients_remote },
+		{ "current_connections", "gauge", st->derp_conns },
+		{ "current_dup_client_conns", "gauge", s->totals.dup_client_conns },
+		{ "current_dup_client_keys", "gauge", s->totals.dup_client_keys },
+		{ "current_file_descriptors", "gauge", s->fds },
+		{ "current_home_connections", "gauge", st->home_conns },
+		{ "current_notideal_connections", "gauge", st->not_ideal_conns },
+		{ "got_ping", "counter", st->got_ping },
+		{ "home_moves_in", "counter", st->home_moves_in },
+		{ "home_moves_out", "counter", st->home_moves_out },
+		{ "memstats_sys0", "gauge", s->vsize },
+		{ "multiforwarder_created", "counter", s->totals.multiforwarder_created },
+		{ "multiforwarder_deleted", "counter", s->totals.multiforwarder_deleted },
+		{ "packet_forwarder_delete_other_value", "counter", s->totals.forwarder_delete_other },
+		{ "packets_forwarded_in", "counter", st->packets_forwarded_in },
+		{ "packets_forwarded_out", "counter", st->packets_forwarded_out },
+		{ "packets_received", "counter", st->packets_received },
+		{ "packets_sent", "counter", st->packets_sent },
+		{ "peer_gone_disconnected_frames", "counter", st->gone_disconnected_frames },
+		{ "peer_gone_not_here_frames", "counter", st->gone_not_here_frames },
+		{ "sclient_write_timeouts", "counter", st->write_timeouts },
+		{ "sent_pong", "counter", st->sent_pong },
+		{ "total_dup_client_conns", "counter", st->dup_client_conns },
+		{ "unknown_frames", "counter", st->unknown_frames },
+		{ "watchers", "gauge", st->watchers },
+		{ "websocket_accepts", "counter", st->websocket_accepts },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		value(b, rows[i].name, rows[i].kind, rows[i].v);
+	_Static_assert(ARRAY_SIZE(rows) <= DERPER_ROWS, "room for all");
+	memcpy(ret, rows, sizeof(rows));
+	return ARRAY_SIZE(rows);
+}
+
+static double average_queue_ms(const struct snapshot *s)
+{
+	return (double)s->st.avg_queue_us / 1000 / s->relay->nshards;
+}
+
+static void derper_counters(struct textbuf *b, const struct snapshot *s)
+{
+	struct row rows[DERPER_ROWS];
+	unsigned int n = derper_rows(rows, s);
+	char name[64];
+
+	for (unsigned int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "derp_%s", rows[i].name);
+		value(b, name, rows[i].kind, rows[i].v);
+	}
 	type(b, "derp_average_queue_duration_ms", "untyped");
-	textbuf_printf(b, "derp_average_queue_duration_ms %.3f\n", (double)st->avg_queue_us / 1000 / s->relay->nshards);
+	textbuf_printf(b, "derp_average_queue_duration_ms %.3f\n", average_queue_ms(s));
 }
 
 static void by_reason(struct textbuf *b, const char *name, const uint64_t v[DROP_REASON_NR][KIND_NR])
@@ -404,28 +428,113 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 
 /* --- expvar JSON: the same numbers under derper's raw names */
 
-static void vars(struct textbuf *b, const struct snapshot *s)
+#define N(v)	((json_int_t)(v))
+
+static json_t *flush_vars(const struct shard_stats *st)
+{
+	static const unsigned int bounds[FLUSH_BUCKETS - 1] = FLUSH_BOUNDS;
+	json_t *v = json_object();
+	uint64_t sum = 0;
+	char name[16];
+
+	for (unsigned int i = 0; i < FLUSH_BUCKETS - 1; i++) {
+		sum += st->flush_frames[i];
+		snprintf(name, sizeof(name), "%u", bounds[i]);
+		json_object_set_new(v, name, json_integer(N(sum)));
+	}
+	sum += st->flush_frames[FLUSH_BUCKETS - 1];
+	json_object_set_new(v, "+Inf", json_integer(N(sum)));
+	json_object_set_new(v, "sum", json_integer(N(st->flush_frames_sum)));
+	json_object_set_new(v, "count", json_integer(N(sum)));
+	return v;
+}
+
+static json_t *rtt_vars(const struct shard_stats *st)
+{
+	static const unsigned int bounds[RTT_BUCKETS - 1] = RTT_BOUNDS_MS;
+	json_t *v = json_object();
+	uint64_t sum = 0;
+	char name[16];
+
+	for (unsigned int i = 0; i < RTT_BUCKETS - 1; i++) {
+		sum += st->rtt[i];
+		snprintf(name, sizeof(name), "%ums", bounds[i]);
+		json_object_set_new(v, name, json_integer(N(sum)));
+	}
+	json_object_set_new(v, "inf", json_integer(N(sum + st->rtt[RTT_BUCKETS - 1])));
+	return v;
+}
+
+/* derper says "MultiLabelMap" here and nothing else. */
+static json_t *reason_vars(const uint64_t n[DROP_REASON_NR][KIND_NR])
+{
+	json_t *v = json_object();
+
+	for (unsigned int r = 0; r < DROP_REASON_NR; r++)
+		json_object_set_new(v, drop_reason_name(r), json_integer(N(n[r][KIND_DISCO] + n[r][KIND_OTHER])));
+	return v;
+}
+
+static json_t *derp_vars(const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+	struct row rows[DERPER_ROWS];
+	unsigned int n = derper_rows(rows, s);
+	json_t *v = json_object();
+	char name[64];
+
+	for (unsigned int i = 0; i < n; i++) {
+		const char *prefix = !strcmp(rows[i].kind, "gauge") ? "gauge_" : !strncmp(rows[i].name, "total_", 6) ? "counter_" : "";
+
+		snprintf(name, sizeof(name), "%s%s", prefix, rows[i].name);
+		json_object_set_new(v, name, json_integer(N(rows[i].v)));
+	}
+	json_object_set_new(v, "average_queue_duration_ms", json_real(average_queue_ms(s)));
+	json_object_set_new(v, "counter_buffered_write_frames", flush_vars(st));
+	json_object_set_new(v, "counter_packets_received_kind", json_pack("{sIsI}", "disco", N(st->packets_received_disco),
+									  "other", N(st->packets_received_other)));
+	json_object_set_new(v, "counter_tcp_rtt", rtt_vars(st));
+	json_object_set_new(v, "counter_packets_dropped", reason_vars(st->packets_dropped));
+	json_object_set_new(v, "counter_bytes_dropped", reason_vars(st->bytes_dropped));
+	json_object_set_new(v, "version", json_string(xderp_version));
+	return v;
+}
+
+static void tls_vars(json_t *v, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
 
-	textbuf_printf(b, "{\n\"counter_uptime_sec\": %" PRIu64 ",\n\"gauge_process_start_unix_time\": %" PRIu64 ",\n\"derp\": {",
-		       s->uptime_s, s->relay->start_unix);
-	textbuf_printf(b, "\"accepts\": %" PRIu64 ", \"bytes_received\": %" PRIu64 ", \"bytes_sent\": %" PRIu64
-		       ", \"gauge_clients_local\": %" PRIu64 ", \"gauge_clients_total\": %" PRIu64
-		       ", \"gauge_current_connections\": %" PRIu64 ", \"gauge_current_home_connections\": %" PRIu64
-		       ", \"gauge_watchers\": %" PRIu64 ", \"got_ping\": %" PRIu64 ", \"sent_pong\": %" PRIu64
-		       ", \"packets_received\": %" PRIu64 ", \"packets_sent\": %" PRIu64 ", \"unknown_frames\": %" PRIu64,
-		       st->accepts, st->bytes_received, st->bytes_sent, s->totals.clients_local, s->totals.clients_local,
-		       st->derp_conns, st->home_conns, st->watchers, st->got_ping, st->sent_pong, st->packets_received,
-		       st->packets_sent, st->unknown_frames);
-	textbuf_puts(b, ", \"counter_packets_dropped\": {");
-	for (unsigned int r = 0; r < DROP_REASON_NR; r++)
-		textbuf_printf(b, "%s\"%s\": %" PRIu64, r ? ", " : "", drop_reason_name(r),
-			       st->packets_dropped[r][KIND_DISCO] + st->packets_dropped[r][KIND_OTHER]);
-	textbuf_printf(b, "}},\n\"stun\": {\"counter_requests\": {\"success\": %" PRIu64 ", \"not_stun\": %" PRIu64
-		       ", \"read_error\": %" PRIu64 ", \"write_error\": %" PRIu64 "}, \"counter_addrfamily\": {\"ipv4\": %" PRIu64
-		       ", \"ipv6\": %" PRIu64 "}}\n}\n",
-		       st->stun_success, st->stun_not_stun, st->stun_read_error, st->stun_write_error, st->stun_ipv4, st->stun_ipv6);
+	json_object_set_new(v, "derper_tls_request_version", json_pack("{sIsI}", "1.2", N(st->tls12), "1.3", N(st->tls13)));
+	json_object_set_new(v, "gauge_derper_tls_active_version",
+			    json_pack("{sIsI}", "1.2", N(st->tls12_active), "1.3", N(st->tls13_active)));
+	json_object_set_new(v, "tls_listener", json_pack("{sIsI}",
+		"counter_accepted_connections", N(st->tcp_accepted - st->closed[CLOSE_ACCEPT_LIMIT]),
+		"counter_rejected_connections", N(st->closed[CLOSE_ACCEPT_LIMIT])));
+}
+
+static void put_json(struct textbuf *b, json_t *v, size_t flags)
+{
+	char *text = v ? json_dumps(v, flags) : NULL;
+
+	textbuf_puts(b, text ? text : "{\"error\":\"out of memory\"}");
+	textbuf_puts(b, "\n");
+	free(text);
+	json_decref(v);
+}
+
+static void vars(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+	json_t *v = json_pack("{sIsIsIsIsssos{s{sIsIsIsI}s{sIsI}}}", "counter_uptime_sec", N(s->uptime_s),
+		"process_start_unix_time", N(s->relay->start_unix), "counter_bootstrap_dns_requests", N(st->bootstrap_dns_requests),
+		"derp_websocket_accepts", N(st->websocket_accepts), "version", xderp_version, "derp", derp_vars(s),
+		"stun", "counter_requests", "success", N(st->stun_success), "not_stun", N(st->stun_not_stun),
+		"read_error", N(st->stun_read_error), "write_error", N(st->stun_write_error),
+		"counter_addrfamily", "ipv4", N(st->stun_ipv4), "ipv6", N(st->stun_ipv6));
+
+	if (v && s->cfg->tls)
+		tls_vars(v, s);
+	put_json(b, v, JSON_INDENT(1));
 }
 
 static void index_page(struct textbuf *b, const struct snapshot *s)
@@ -463,16 +572,6 @@ static int check(struct textbuf *b, const struct snapshot *s)
 	return 500;
 }
 
-static void status(struct textbuf *b, const struct relay *r)
-{
-	json_t *v = status_json(r);
-	char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
-
-	textbuf_puts(b, text ? text : "{\"error\":\"out of memory\"}");
-	free(text);
-	json_decref(v);
-}
-
 static int ready(struct textbuf *b, const struct relay *r)
 {
 	bool draining = __atomic_load_n(&r->draining, __ATOMIC_RELAXED);
@@ -490,7 +589,7 @@ int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 		textbuf_put(body, STATUS_PAGE, sizeof(STATUS_PAGE) - 1);
 		return 200;
 	case PAGE_STATUS_JSON:
-		status(body, ctx);
+		put_json(body, status_json(ctx), JSON_COMPACT);
 		return 200;
 	case PAGE_READY:
 		return ready(body, ctx);
