@@ -13,7 +13,8 @@ SAY     := $(if $(V),@:,@printf '  %-7s %s\n')
 # Table rows name what differs from zero: hence no -Wmissing-field-initializers.
 WARN    := -std=gnu11 -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Werror \
            -Wno-missing-field-initializers
-OPT     ?= -O2 -g
+# Across files, for the path of a packet: 3 % fewer instructions. clang would want its own linker for it.
+OPT     ?= -O3 -g $(if $(findstring clang,$(CC)),,-flto=auto)
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # liburing's static archive carries calls that the shared object of Debian 12 does not export.

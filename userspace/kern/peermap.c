@@ -76,5 +76,5 @@ void peermap_del(struct peermap *m, const struct derp_peer_key *k)
 
 uint64_t peermap_refused(const struct peermap *m)
 {
-	return __atomic_load_n(&m->refused, __ATOMIC_RELAXED);
+	return m ? __atomic_load_n(&m->refused, __ATOMIC_RELAXED) : 0;
 }
