@@ -44,6 +44,7 @@ struct slab_chunk {
 };
 
 _Static_assert(sizeof(struct slab_chunk) <= ALIGN, "the first block stays aligned");
+_Static_assert(sizeof(long) == 8, "class_of counts bits of 64");
 _Static_assert(68096 % ALIGN == 0 && SLAB_MAX % ALIGN == 0, "aligned classes");
 
 void slab_init(struct slab *s, uint64_t limit_bytes)
@@ -103,14 +104,24 @@ static bool grow(struct slab *s, unsigned int cls)
 	return true;
 }
 
-void *slab_alloc(struct slab *s, size_t size, uint8_t *cls)
+/* The smallest class that has room; SLAB_CLASSES: none. The first ones are powers of two. */
+static unsigned int class_of(size_t size)
 {
-	struct slab_class *c;
 	unsigned int i = 0;
-	void *block;
 
+	if (size <= layout[6].size)
+		return size <= layout[0].size ? 0 : 64 - (unsigned int)__builtin_clzl((size - 1) / layout[0].size);
 	while (i < SLAB_CLASSES && layout[i].size < size)
 		i++;
+	return i;
+}
+
+void *slab_alloc(struct slab *s, size_t size, uint8_t *cls)
+{
+	unsigned int i = class_of(size);
+	struct slab_class *c;
+	void *block;
+
 	if (i == SLAB_CLASSES)
 		return NULL;
 
