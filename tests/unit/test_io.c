@@ -68,7 +68,7 @@ static struct box *open_box(void)
 
 static int turn_ns(struct box *b, uint64_t timeout_ns)
 {
-	int n = io_turn(b->io, timeout_ns, 0, 256, record, b);
+	int n = io_turn(b->io, timeout_ns, NULL, 256, record, b);
 
 	assert_true(n >= 0);
 	return n;
@@ -767,7 +767,7 @@ static void max_bounds_a_turn(void)
 	}
 	while (sent + received + writable < 3 * NR) {
 		size_t from = b->n;
-		int n = io_turn(b->io, NS_PER_S, 0, 7, record, b);
+		int n = io_turn(b->io, NS_PER_S, NULL, 7, record, b);
 
 		assert_true(clock_now_ns() < end);
 		assert_in_range(n, 0, 7);
@@ -792,6 +792,7 @@ static void max_bounds_a_turn(void)
 
 static void timeouts_are_kept(void)
 {
+	const struct io_pace pace = { .ns = 200000, .events = 64 };
 	struct box *b = open_box();
 	struct out o;
 	int s[2];
@@ -810,13 +811,13 @@ static void timeouts_are_kept(void)
 	close(s[1]);
 	b->n = 0;
 
-	/* A minimum wait is no more than a wish: no event is lost by it, and none is waited for
+	/* A pace is no more than a wish: no event is lost by it, and none is waited for
 	 * beyond the timeout. */
-	assert_int_equal(io_turn(b->io, NS_PER_MS, 200000, 64, record, b), 0);
+	assert_int_equal(io_turn(b->io, NS_PER_MS, &pace, 64, record, b), 0);
 	pair(s);
 	io_recv(b->io, s[0], tag(1));
 	assert_int_equal(write(s[1], "x", 1), 1);
-	assert_int_equal(io_turn(b->io, PATIENCE_NS, 200000, 64, record, b), 1);
+	assert_int_equal(io_turn(b->io, PATIENCE_NS, &pace, 64, record, b), 1);
 	is_event(&b->ev[0], IO_RECV, 1, 1, false);
 	drop_bufs(b, 0);
 	close_box(b);
@@ -928,7 +929,7 @@ static void close_leaves_nothing(void)
 	turn_ns(b, 0);
 	for (int i = 0; i < 10; i++)
 		c[i] = connect_to(&addr);
-	assert_int_equal(io_turn(b->io, NS_PER_S, 0, 1, record, b), 1);
+	assert_int_equal(io_turn(b->io, NS_PER_S, NULL, 1, record, b), 1);
 	close(b->ev[0].res);
 	close_box(b);		/* nine were accepted, perhaps, and never delivered */
 	close(l);

@@ -10,9 +10,9 @@
 
 #define PACE	50U
 
-/* A turn with packets: from whom the last of them came, and when. */
+/* A turn with packets: how many connections brought how many, how many of those were in the turn before too. */
 struct step {
-	uint32_t slot, packets;
+	uint32_t last, packets, heard, again;
 	uint64_t at;
 };
 
@@ -20,19 +20,28 @@ static const struct pace_case {
 	const char *name;
 	struct step step[6];
 	uint64_t asked_at, left;
+	unsigned int batch;
 } cases[] = {
-	{ "the first packet",			{ { 1, 1, 1000 } },					1010, 0 },
-	{ "a lone packet after a while",	{ { 1, 1, 1000 }, { 1, 1, 1100 } },			1110, 0 },
-	{ "several at once",			{ { 1, 3, 1000 } },					1010, 40 },
-	{ "the pace is over",			{ { 1, 3, 1000 } },					1050, 0 },
-	{ "one sender goes on",			{ { 1, 1, 1000 }, { 1, 1, 1020 } },			1030, 40 },
-	{ "one sender, at the pace",		{ { 1, 1, 1000 }, { 1, 1, 1050 } },			1060, 0 },
-	{ "two in turn",	{ { 1, 1, 1000 }, { 2, 1, 1020 }, { 1, 1, 1040 }, { 2, 1, 1060 } },	1070, 0 },
+	{ "the first packet",			{ { 1, 1, 1, 0, 1000 } },				1010, 0, 1 },
+	{ "a lone packet after a while",	{ { 1, 1, 1, 0, 1000 }, { 1, 1, 1, 1, 1100 } },		1110, 0, 1 },
+	{ "several at once",			{ { 1, 3, 3, 0, 1000 } },				1010, 40, 3 },
+	{ "the pace is over",			{ { 1, 3, 3, 0, 1000 } },				1050, 0, 3 },
+	{ "one sender goes on",			{ { 1, 1, 1, 0, 1000 }, { 1, 1, 1, 1, 1020 } },		1030, 40, 1 },
+	{ "one sender, at the pace",		{ { 1, 1, 1, 0, 1000 }, { 1, 1, 1, 1, 1050 } },		1060, 0, 1 },
+	{ "two in turn",
+		{ { 1, 1, 1, 0, 1000 }, { 2, 1, 1, 0, 1020 }, { 1, 1, 1, 0, 1040 }, { 2, 1, 1, 0, 1060 } },	1070, 0, 2 },
 	{ "two in turn, and a third",
-		{ { 1, 1, 1000 }, { 2, 1, 1020 }, { 1, 1, 1040 }, { 3, 1, 1060 } },			1070, 40 },
+		{ { 1, 1, 1, 0, 1000 }, { 2, 1, 1, 0, 1020 }, { 1, 1, 1, 0, 1040 }, { 3, 1, 1, 0, 1060 } },	1070, 40, 2 },
 	{ "two in turn, one of them twice",
-		{ { 1, 1, 1000 }, { 2, 1, 1020 }, { 1, 1, 1040 }, { 1, 1, 1060 } },			1070, 40 },
-	{ "it was much, now it is little",	{ { 1, 9, 1000 }, { 2, 1, 1100 } },			1110, 0 },
+		{ { 1, 1, 1, 0, 1000 }, { 2, 1, 1, 0, 1020 }, { 1, 1, 1, 0, 1040 }, { 1, 1, 1, 1, 1060 } },	1070, 40, 1 },
+	{ "it was much, now it is little",	{ { 1, 9, 3, 0, 1000 }, { 2, 1, 1, 1, 1100 } },		1110, 0, 3 },
+	{ "eight, in two parts",		{ { 1, 3, 3, 0, 1000 }, { 2, 5, 5, 0, 1040 } },		1050, 40, 8 },
+	{ "the same eight, at once",
+		{ { 1, 3, 3, 0, 1000 }, { 2, 5, 5, 0, 1040 }, { 2, 8, 8, 5, 1080 } },			1090, 40, 8 },
+	{ "bulk sleeps longer",			{ { 1, 6, 3, 0, 1000 } },				1010, 115, UINT32_MAX },
+	{ "one that sends two at once",		{ { 1, 2, 1, 0, 1000 } },				1010, 40, 1 },
+	{ "nine from five",			{ { 1, 9, 5, 0, 1000 } },				1010, 40, 5 },
+	{ "bulk, and its pace is over",		{ { 1, 6, 3, 0, 1000 } },				1125, 0, UINT32_MAX },
 };
 
 static void run_case(void **state)
@@ -40,9 +49,13 @@ static void run_case(void **state)
 	const struct pace_case *c = *state;
 	struct pace p = { 0 };
 
-	for (const struct step *s = c->step; s < c->step + ARRAY_SIZE(c->step) && s->packets; s++)
-		pace_note(&p, PACE, s->at, s->packets, s->slot);
+	for (const struct step *s = c->step; s < c->step + ARRAY_SIZE(c->step) && s->packets; s++) {
+		const struct pace_turn t = { .packets = s->packets, .last = s->last, .heard = s->heard, .again = s->again };
+
+		pace_note(&p, PACE, s->at, &t);
+	}
 	assert_int_equal(pace_left_ns(&p, PACE, c->asked_at), c->left);
+	assert_int_equal(pace_batch(&p), c->batch);
 }
 
 int main(void)

@@ -292,7 +292,7 @@ static int wait_ready(struct epoll *e, struct epoll_event *ready, int max, uint6
 	return n == -1 && errno != EINTR ? -errno : max_of(n, 0);
 }
 
-static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
+static int epoll_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 		      io_handler handler, void *ctx)
 {
 	struct epoll *e = epoll_of(io);
@@ -302,8 +302,8 @@ static int epoll_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 
 	if (e->queue_head != e->queue_tail)
 		timeout_ns = 0;
-	if (timeout_ns && min_wait_ns) {
-		struct timespec ts = { .tv_nsec = (long)min_of(min_of(min_wait_ns, timeout_ns), NS_PER_MS) };
+	if (timeout_ns && pace && pace->ns) {
+		struct timespec ts = { .tv_nsec = (long)min_of(min_of(pace->ns, timeout_ns), NS_PER_MS) };
 
 		nanosleep(&ts, NULL);
 		timeout_ns = 0;

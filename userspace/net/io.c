@@ -127,11 +127,11 @@ void io_recv_stop(struct io *io, int fd, struct io_tag tag)
 	io->ops->recv_stop(io, fd, tag);
 }
 
-int io_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
+int io_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 	    io_handler handler, void *ctx)
 {
 	assert(max > 0);
-	return io->ops->turn(io, timeout_ns, min_wait_ns, max, handler, ctx);
+	return io->ops->turn(io, timeout_ns, pace, max, handler, ctx);
 }
 
 void io_wake(struct io *io)

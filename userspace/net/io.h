@@ -74,11 +74,16 @@ void io_cancel(struct io *io, int fd, struct io_tag tag);
 /* Stop only IO_RECV on this fd (back-pressure); its last event comes. */
 void io_recv_stop(struct io *io, int fd, struct io_tag tag);
 
+/* A moderated wait: that long, unless so many events are there earlier. ns 0: the first event ends the wait. */
+struct io_pace {
+	uint64_t ns;
+	unsigned int events;	/* at least 1; epoll collects for the whole time */
+};
+
 /* Submit what was prepared, wait at most timeout_ns (0: don't wait; UINT64_MAX: no limit) for an event or a wake, then give
  * at most max events to handler. Returns how many; 0 on timeout, wake or signal; -errno only if the engine is broken.
- * min_wait_ns > 0: sleep that long (never longer than timeout_ns) and collect events, unless a batch of them is
- * there earlier. */
-int io_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
+ * A pace makes the wait no longer than timeout_ns. */
+int io_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 	    io_handler handler, void *ctx);
 
 /* From any thread: make io_turn return. Safe to call any time between io_open and io_close. */

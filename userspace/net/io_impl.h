@@ -39,7 +39,7 @@ struct io_engine_ops {
 	void (*recv)(struct io *io, int fd, size_t max, struct io_tag tag);
 	void (*cancel)(struct io *io, int fd);
 	void (*recv_stop)(struct io *io, int fd, struct io_tag tag);
-	int (*turn)(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
+	int (*turn)(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 		    io_handler handler, void *ctx);
 };
 

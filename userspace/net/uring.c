@@ -16,7 +16,6 @@
 #include "base/util.h"
 #include "net/io_impl.h"
 
-#define BATCH_WANTED		64U	/* a moderated sleep ends early with so many events */
 #define CQ_PER_SQ		16
 #define BUF_GROUP		0
 #define GEN_MASK		0xffffffU
@@ -251,7 +250,7 @@ static unsigned int reap(struct uring *u, unsigned int max, io_handler handler, 
 }
 
 /* Wait for events; sleeping happens only if none are there yet. */
-static int enter_wait(struct uring *u, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max)
+static int enter_wait(struct uring *u, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max)
 {
 	struct __kernel_timespec ts;
 	struct io_uring_getevents_arg arg = { 0 };
@@ -260,9 +259,9 @@ static int enter_wait(struct uring *u, uint64_t timeout_ns, uint64_t min_wait_ns
 	/* A plain timeout with a batch to wait for, not the kernel's minimum wait (6.12): that one looks for
 	 * completions that come after this call's submissions, and sends complete while they are submitted. A
 	 * short send would go unseen until something else happened. */
-	if (wait && min_wait_ns) {
-		wait = min_of(max, BATCH_WANTED);
-		timeout_ns = min_of(timeout_ns, min_wait_ns);
+	if (wait && pace && pace->ns) {
+		wait = min_of(max, pace->events);
+		timeout_ns = min_of(timeout_ns, pace->ns);
 	}
 	ts = (struct __kernel_timespec){
 		.tv_sec = (long long)(timeout_ns / NS_PER_S), .tv_nsec = (long long)(timeout_ns % NS_PER_S),
@@ -272,7 +271,7 @@ static int enter_wait(struct uring *u, uint64_t timeout_ns, uint64_t min_wait_ns
 	return enter(u, wait, &arg);
 }
 
-static int uring_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, unsigned int max,
+static int uring_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 		      io_handler handler, void *ctx)
 {
 	struct uring *u = uring_of(io);
@@ -282,7 +281,7 @@ static int uring_turn(struct io *io, uint64_t timeout_ns, uint64_t min_wait_ns, 
 	if (completions(u) >= max)
 		err = enter(u, 0, NULL);
 	else
-		err = enter_wait(u, timeout_ns, min_wait_ns, max);
+		err = enter_wait(u, timeout_ns, pace, max);
 	if (err)
 		return err;
 	return (int)reap(u, max, handler, ctx);

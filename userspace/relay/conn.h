@@ -76,6 +76,7 @@ struct conn {
 	struct shard *shard;
 	int fd;
 	uint32_t slot, gen;
+	uint32_t heard_turn;		/* when something was last received */
 	uint8_t state;			/* enum conn_state; assigned by conn_enter_* and conn_close only */
 	uint8_t inflight;		/* operations armed in the io engine */
 	bool main_port;			/* false: the plain port beside TLS */

@@ -7,31 +7,58 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/util.h"
+
+/* Sleeps last this many times the pace while turns bring many packets, several from each connection: their senders don't wait
+ * for one packet's answer, so that a longer sleep costs them nothing and saves wake-ups. */
+#define PACE_BULK(ns)		((ns) * 5 / 2)
+#define PACE_BULK_PACKETS	6
+
+/* What a turn brought. */
+struct pace_turn {
+	uint64_t packets;	/* at least one */
+	uint32_t last;		/* slot that the last of them came from */
+	unsigned int heard;	/* connections that were heard in it */
+	unsigned int again;	/* of them, those that were in the turn before it, too */
+};
+
 struct pace {
 	uint64_t busy_ns;	/* when the last turn with packets began */
 	uint32_t talker[2];	/* who was heard last in it, and in the one before */
+	unsigned int heard;	/* connections, in it */
+	unsigned int expected;	/* when so many have been heard there is nobody left to wait for */
 	bool streaming;		/* more packets are to be expected within a pace */
+	bool bulk;
 };
 
-/* n packets, at least one, came in the turn that began at now_ns, the last of them from slot. */
-static inline void pace_note(struct pace *p, uint64_t pace_ns, uint64_t now_ns, uint64_t n, uint32_t slot)
+/* The turn that began at now_ns. */
+static inline void pace_note(struct pace *p, uint64_t pace_ns, uint64_t now_ns, const struct pace_turn *t)
 {
 	bool soon = now_ns - p->busy_ns < pace_ns;
 	/* Two peers with one packet in flight speak in turn: nothing comes while they wait for us. */
-	bool in_turn = slot == p->talker[1] && slot != p->talker[0];
+	bool in_turn = t->last == p->talker[1] && t->last != p->talker[0];
 
-	p->streaming = n > 1 || (soon && !in_turn);
+	p->streaming = t->packets > 1 || (soon && !in_turn);
+	p->bulk = t->packets >= max_of(2 * t->heard, PACE_BULK_PACKETS);
+	p->expected = t->heard + p->heard - t->again;
+	p->heard = t->heard;
 	p->busy_ns = now_ns;
 	p->talker[1] = p->talker[0];
-	p->talker[0] = slot;
+	p->talker[0] = t->last;
 }
 
 /* How much of the pace is left at now_ns; 0: don't wait. */
 static inline uint64_t pace_left_ns(const struct pace *p, uint64_t pace_ns, uint64_t now_ns)
 {
-	uint64_t since = now_ns - p->busy_ns;
+	uint64_t since = now_ns - p->busy_ns, whole = p->bulk ? PACE_BULK(pace_ns) : pace_ns;
 
-	return p->streaming && since < pace_ns ? pace_ns - since : 0;
+	return p->streaming && since < whole ? whole - since : 0;
+}
+
+/* How many receives end the wait early. */
+static inline unsigned int pace_batch(const struct pace *p)
+{
+	return p->bulk ? UINT32_MAX : p->expected;
 }
 
 #endif

@@ -122,6 +122,19 @@ static void conn_event(struct conn *c, const struct io_event *ev)
 	}
 }
 
+/* For the pace: who speaks in this turn, and who did so in the one before. */
+static void note_heard(struct shard *s, struct conn *c)
+{
+	uint32_t turn = (uint32_t)s->stats.turns;
+
+	s->brought.last = c->slot;
+	if (c->heard_turn == turn)
+		return;
+	s->brought.heard++;
+	s->brought.again += c->heard_turn == turn - 1;
+	c->heard_turn = turn;
+}
+
 static void shard_complete(void *ctx, const struct io_event *ev)
 {
 	struct shard *s = ctx;
@@ -144,7 +157,7 @@ static void shard_complete(void *ctx, const struct io_event *ev)
 	if (ev->last)
 		c->inflight--;
 	if (ev->op == IO_RECV)
-		s->talker = ev->tag.slot;
+		note_heard(s, c);
 	if (c->gen == ev->tag.gen)
 		conn_event(c, ev);
 	else
@@ -324,17 +337,19 @@ static void read_stun(struct shard *s)
 			stund_readable(s, s->listeners[i].fd);
 }
 
-static void note_packets(struct shard *s, uint64_t n)
+/* This turn brought some. */
+static void note_packets(struct shard *s)
 {
-	pace_note(&s->pace, s->cfg->pace_ns, s->now_ns, n, s->talker);
-	s->per_turn += (uint32_t)min_of(n, 64ULL) - s->per_turn / 16;
+	pace_note(&s->pace, s->cfg->pace_ns, s->now_ns, &s->brought);
+	s->per_turn += (uint32_t)min_of(s->brought.packets, 64ULL) - s->per_turn / 16;
 	s->busy = s->per_turn > 16 * BUSY_PACKETS;
 }
 
 /* One turn: what other shards sent, what is due, then one send per destination, then the kernel. */
 static int turn(struct shard *s)
 {
-	uint64_t timeout, pace, before;
+	uint64_t timeout, before, sends = s->stats.sends;
+	struct io_pace pace = { 0 };
 	int n;
 
 	s->turn_ns = s->now_ns;
@@ -361,13 +376,19 @@ static int turn(struct shard *s)
 	gauges(s);
 
 	timeout = sleep_ns(s);
-	pace = timeout && s->pace.streaming ? pace_left_ns(&s->pace, s->cfg->pace_ns, clock_now_ns()) : 0;
+	if (timeout && s->pace.streaming) {
+		pace.ns = pace_left_ns(&s->pace, s->cfg->pace_ns, clock_now_ns());
+		/* Sends complete while they are submitted. */
+		pace.events = min_of(pace_batch(&s->pace), SHARD_BATCH) + (unsigned int)(s->stats.sends - sends);
+	}
 	before = packets_in(s);
-	n = io_turn(s->io, timeout, pace, SHARD_EVENTS, shard_complete, s);
+	s->brought = (struct pace_turn){ 0 };
+	n = io_turn(s->io, timeout, &pace, SHARD_EVENTS, shard_complete, s);
 	__atomic_store_n(&s->asleep, 0, __ATOMIC_RELAXED);
 	release_dead(s);
-	if (packets_in(s) != before)
-		note_packets(s, packets_in(s) - before);
+	s->brought.packets = packets_in(s) - before;
+	if (s->brought.packets)
+		note_packets(s);
 	STAT_INC(&s->stats, turns);
 	STAT_ADD(&s->stats, events, n > 0 ? n : 0);
 	return n;
@@ -389,7 +410,7 @@ void *shard_run(void *shard)
 {
 	struct shard *s = shard;
 
-	/* The default slack of 50 us is as long as the pace. */
+	/* The default slack of 50 us is nearly as long as the pace. */
 	prctl(PR_SET_TIMERSLACK, 1000UL);
 	placement_enter(s->cfg, s->id);
 	s->start_err = open_io(s);

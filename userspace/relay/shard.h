@@ -15,6 +15,7 @@
 
 #define SHARD_MAX_LISTENERS	4	/* main, plain port, UDP for STUN */
 #define SHARD_EVENTS		256U	/* completions handled per turn */
+#define SHARD_BATCH		64U	/* a moderated sleep ends early with so many receives */
 #define SHARD_TIMERS		256U	/* timers fired per turn */
 #define SHARD_CHUNK		256U	/* connections made at a time */
 
@@ -68,7 +69,7 @@ struct shard {
 	struct pace pace;
 	uint32_t per_turn;		/* packets in a turn that had any: moving average, times 16 */
 	bool busy;			/* it is high */
-	uint32_t talker;		/* slot that was heard last */
+	struct pace_turn brought;	/* by this turn so far */
 	struct bucket accept;
 
 	struct inbox inbox;		/* what workers did for this shard */
