@@ -17,6 +17,9 @@
 //	XDERP_PEBBLE     path of pebble, an ACME CA; tests of ACME are skipped without
 //	XDERP_BROWSER    path of a headless Chromium; its test is skipped without
 //	XDERP_NETEM      loopback may be disturbed with netem, nobody else needs it
+//	XDERP_HANDOVERS  changes of hands of a stream in the splice's test (30)
+//	XDERP_CHURN      clients that come and go there (100)
+//	XDERP_ORPHAN_SECONDS  how long a spliced pair is watched without a relay (1)
 //	XDERP_KEEP       keep the servers' files and print where they are
 //
 // -short leaves out what waits for the relay's own long timers (10 to 65 s). Servers run on

@@ -257,6 +257,9 @@ func (h *handOvers) run(n float64) {
 	for range window {
 		h.acks <- true
 	}
+	for _, r := range []*raw{h.a, h.b, h.m} {
+		r.c.SetWriteDeadline(time.Time{})
+	}
 	taken := func() float64 { return h.s.metrics(h.t).value("xderp_splice_taken_total") }
 	start := taken()
 	for _, send := range []func() error{h.sendA, h.sendM} {
@@ -290,7 +293,7 @@ func (h *handOvers) run(n float64) {
 		}
 	}
 	if err != nil {
-		h.t.Fatal(err)
+		h.t.Fatalf("%v; drops: %v", err, h.s.metrics(h.t).sum("xderp_packets_dropped_total"))
 	}
 	h.t.Logf("%v hand-overs, %d packets by the kernel's source, %d by a shard's; the kernel moved %v in all",
 		taken()-start, h.sent[0], h.sent[1], h.s.metrics(h.t).value("xderp_packets_spliced_total"))
@@ -416,6 +419,21 @@ func TestSpliceSenderDiesInAPacket(t *testing.T) {
 			s.conservation(t)
 		})
 	}
+}
+
+// A source that is closed with bytes nobody has read: the kernel does not complain (kernelComplaints; it would do so once after its start).
+func TestSpliceClosedUnread(t *testing.T) {
+	s := startSplice(t, "on", opts{})
+	a, b := s.splicedPair(t)
+	for range 20 {
+		bad := s.client(t)
+		s.untilSpliced(t, bad, b)
+		bad.c.SetWriteDeadline(time.Now().Add(patience))
+		bad.c.Write(append(encode(fSendPacket, []byte("short")), make([]byte, 300000)...)) // fails when it is closed
+		bad.wantClosed()
+		b.wantGone(bad.pub, goneDisconnected)
+	}
+	pingPong(t, a, b, 10)
 }
 
 // A second connection of a key takes over at once, whatever the kernel did for the first.

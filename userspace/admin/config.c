@@ -104,7 +104,7 @@ static const struct flag table[] = {
 	{ "splice", FLAG_CHOICE, AT(splice), "off", "let the kernel move packets between plain clients, without a wake-up of the relay; auto: those of quiet ones; on: those of all, and don't run without", .choices = switches, .fixed = true },
 	{ "splice-peers", FLAG_UINT, AT(splice_peers), "16384", "plain clients that the kernel may serve at a time; the relay serves more", 2, 1000000, .fixed = true },
 	{ "splice-queue", FLAG_UINT, AT(splice_queue), "256", "receive buffers with packets that may wait in the kernel for one client; more are dropped", 1, 65536, .fixed = true },
-	{ "splice-pressure", FLAG_UINT, AT(splice_pressure), "64", "with --splice=auto a client whose packets find others waiting so many times more often than not goes back to the shards for good", 1, 1000000, .fixed = true },
+	{ "splice-pressure", FLAG_UINT, AT(splice_pressure), "64", "with --splice=auto a client whose packets find others waiting so many times more often than not goes back to the shards until it is quiet again", 1, 1000000, .fixed = true },
 	{ "xdp", FLAG_CHOICE, AT(xdp), "auto", "XDP on --xdp-interfaces, in the driver (native) or before the stack (generic); auto: as far down as it goes", .choices = xdp_modes, .fixed = true },
 	{ "xdp-interfaces", FLAG_STRING, AT(xdp_interfaces), "", "interfaces on which XDP answers STUN and guards the ports, comma-separated; with none there is no XDP", .fixed = true },
 	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000, .fixed = true },

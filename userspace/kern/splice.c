@@ -23,6 +23,8 @@
 #define FLOWS_PER_PEER	4U
 /* A program that looked at a place just before it was given back may still count there. */
 #define REST_NS		NS_PER_S
+/* The kernel writes half of the send buffer per tick of its clock, once that much is not acknowledged. */
+#define SNDBUF_MIN	(1 << 20)
 #define NOTICE_LEN	16U		/* a place, with what the ring puts in front */
 #define BUSY_QUEUE	4U		/* frames in the kernel's queue: it does not keep up */
 
@@ -280,6 +282,18 @@ static void place_return(struct splicer *s, uint32_t place)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void widen(int fd)
+{
+	int size = 0;
+	socklen_t len = sizeof(size);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) || size >= SNDBUF_MIN)
+		return;
+	/* The kernel doubles what it is told, up to net.core.wmem_max: less than wanted is no reason not to go on. */
+	size = SNDBUF_MIN / 2;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 struct derp_conn *splice_join(struct splicer *s, const struct splice_conn *from, uint32_t *place, int *err)
 {
 	socklen_t len = sizeof(uint64_t);
@@ -296,8 +310,10 @@ struct derp_conn *splice_join(struct splicer *s, const struct splice_conn *from,
 	};
 	memcpy(c->pub, from->key, sizeof(c->pub));
 	if (!bpf_map_update_elem(s->cookies, &cookie, place, BPF_NOEXIST) &&
-	    !bpf_map_update_elem(s->socks, from->key, &value, BPF_NOEXIST))
+	    !bpf_map_update_elem(s->socks, from->key, &value, BPF_NOEXIST)) {
+		widen(from->fd);
 		return c;
+	}
 	*err = -errno;
 	bpf_map_delete_elem(s->cookies, &cookie);
 	place_return(s, *place);
@@ -339,7 +355,9 @@ void splice_discard(int fd)
 int splice_open_flow(struct splicer *s, uint32_t source, uint32_t destination)
 {
 	const struct derp_conn *to = &s->conns[destination];
-	struct derp_flow_key k = { .source = source, .generation = s->conns[source].generation };
+	struct derp_flow_key k = {
+		.source = source, .generation = __atomic_load_n(&s->conns[source].generation, __ATOMIC_RELAXED),
+	};
 	struct derp_flow v = { .destination = destination, .generation = to->generation };
 
 	memcpy(k.destination, to->pub, sizeof(k.destination));

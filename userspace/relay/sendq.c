@@ -43,7 +43,12 @@ static void drop(struct conn *c, struct pkt *p, enum drop_reason why)
 
 static uint32_t depth(const struct conn *c)
 {
-	return c->link ? c->shard->cfg->mesh_queue_depth : c->shard->cfg->queue_depth;
+	const struct config *cfg = c->shard->cfg;
+
+	/* The kernel may still have so much to write first: that is no slow client yet. */
+	if (c->waits_kernel)
+		return max_of(cfg->queue_depth, cfg->splice_queue);
+	return c->link ? cfg->mesh_queue_depth : cfg->queue_depth;
 }
 
 /* A packet was handed over whole: to the kernel, or sealed. */

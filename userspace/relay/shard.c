@@ -28,7 +28,7 @@
 #define SHARD_PAGE	4096U
 #define TRIM_NS		NS_PER_S
 #define TRIM_STEP	128U		/* blocks at a time, of some 40 KiB */
-#define BUSY_PACKETS	4U	/* per turn: gathering them pays */
+#define BUSY_PACKETS	10U	/* per turn: gathering them pays */
 #define ACCEPT_PAUSE_NS	(100 * NS_PER_MS)
 /* Memory for what is not packets: answers, ciphertext on its way, peers, subscriptions. Reserved apart, so
  * that full queues can't keep the relay from answering. */

@@ -116,8 +116,26 @@ static void close_window(struct conn *c)
 		sp->calm++;
 	sp->window_events = sp->window_packets = 0;
 	sp->window_ns = c->shard->now_ns;
-	if (sp->calm >= CALM_WINDOWS)
+	if (sp->calm < CALM_WINDOWS)
+		return;
+	sp->calm = 0;
+	if (sp->source == SPLICED_QUIET) {
 		sp->source = SPLICED_WANTED;
+	} else {
+		/* Back to the kernel. The program may find it bulk again at the same moment: no harm. */
+		sp->shared->pressure = 0;
+		__atomic_store_n(&sp->shared->bulk, 0, __ATOMIC_RELEASE);
+	}
+}
+
+static void watch(struct conn *c, uint64_t packets)
+{
+	struct spliced *sp = c->peer->spliced;
+
+	sp->window_packets += (uint32_t)packets;
+	sp->window_events += packets > 0;
+	if (c->shard->now_ns - sp->window_ns >= WINDOW_NS)
+		close_window(c);
 }
 
 static bool rings_are_empty(struct shard *s)
@@ -152,14 +170,13 @@ void spliced_received(struct conn *c, size_t n, uint64_t packets)
 	sp->drained = n < RBUF_SIZE;
 	switch (sp->source) {
 	case SPLICED_QUIET:
-		sp->window_packets += (uint32_t)packets;
-		sp->window_events += packets > 0;
-		if (c->shard->now_ns - sp->window_ns >= WINDOW_NS)
-			close_window(c);
+		watch(c, packets);
 		break;
 	case SPLICED_ATTACHED:
 		sp->consumed += n;
 		fence(c->shard, sp);
+		if (SHARED(sp, bulk))
+			watch(c, packets);
 		break;
 	}
 	if (sp->source == SPLICED_WANTED)
@@ -281,7 +298,7 @@ static void give(struct conn *c)
 {
 	struct spliced *sp = c->peer->spliced;
 
-	if (sp->shared->held)
+	if (SHARED(sp, held))
 		return;
 	if (c->sending || c->blocked || !conn_nothing_to_send(c) || splice_give(sp->shared, c->fd, &sp->base)) {
 		give_later(sp);
@@ -347,7 +364,7 @@ void spliced_open_flow(struct conn *to, const struct delivery *d)
 	struct spliced *sp = to->peer->spliced;
 	struct peer *p = to->peer;
 
-	if (!sp || sp->shared->held || d->source == sp->flow_from || d->head)
+	if (!sp || SHARED(sp, held) || d->source == sp->flow_from || d->head)
 		return;
 	/* Who gets its packets by the kernel must be told when it goes. */
 	if (!gone_subscribe(to->shard->gone, &p->gone, d->frame + DERP_HDR_LEN, d->src_hash))

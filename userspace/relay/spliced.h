@@ -11,7 +11,7 @@ struct delivery;
 struct shard;
 
 enum spliced_source {
-	SPLICED_QUIET,		/* being looked at: does it pay? */
+	SPLICED_QUIET,		/* the shard's; being looked at: would it pay? */
 	SPLICED_WANTED,		/* when its receive has ended at a border between frames */
 	SPLICED_ATTACHED,	/* its frames go through the programs */
 	SPLICED_NEVER,		/* not on this connection */
