@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -509,6 +510,67 @@ func TestControlCheck(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "-> chmod 600 the file of -c") || !strings.Contains(out, crt) {
 		t.Errorf("exit %d: %s", code, out)
 	}
+}
+
+// Where no relay runs: what a start with a configuration file would meet.
+func TestControlCheckFile(t *testing.T) {
+	needXderp(t, "xderpctl")
+	s := newServer(t, opts{mode: tlsName, host: "127.0.0.1"})
+	writeServerCert(s.dir, s.name)
+	os.Chmod(filepath.Join(s.dir, testName+".key"), 0600)
+	conf := filepath.Join(s.dir, "xderp.conf")
+	file := func(hostname, more string) string {
+		writeFile(t, conf, fmt.Sprintf("a = %s\nhttp-port = %s\nstun-port = %s\nc = %s\ncertmode = manual\ncertdir = %s\nhostname = %s\n%s", s.addr,
+			portOf(s.httpAddr), portOf(s.stunAddr), s.keyFile, s.dir, hostname, more))
+		return conf
+	}
+	check := func(want int, parts ...string) {
+		t.Helper()
+		out, errs, code := s.ctlRun(t, "check", conf)
+		if code != want {
+			t.Errorf("exit %d, want %d: %s%s", code, want, out, errs)
+		}
+		for _, p := range parts {
+			if !regexp.MustCompile(p).MatchString(out + errs) {
+				t.Errorf("no %s in %s%s", p, out, errs)
+			}
+		}
+	}
+	file(testName, "")
+	check(0, "ok +ports +free", "ok +key_file +the first start makes", "ok +certificate_files", "io_uring")
+	if _, err := os.Stat(s.keyFile); err == nil {
+		t.Error("a check made the key file")
+	}
+	file("127.0.0.1", "")
+	check(0, "ok +certificate_files +the first start makes a self-signed")
+	if _, err := os.Stat(filepath.Join(s.dir, "127.0.0.1.crt")); err == nil {
+		t.Error("a check made a certificate")
+	}
+	file("other.example.test", "")
+	check(1, "fail +certificate_files +.*other.example.test.crt")
+	for _, c := range []struct{ network, addr, flag string }{{"tcp", s.addr, "-a"}, {"tcp", s.httpAddr, "-http-port"}, {"udp", s.stunAddr, "-stun-port"}} {
+		file(testName, "")
+		busy := occupy(t, c.network, c.addr)
+		check(1, "fail +ports +port "+portOf(c.addr)+" of "+c.flag+": Address already in use")
+		busy.Close()
+	}
+	file(testName, "shards = many\n")
+	check(1, ":8: .*shards")
+}
+
+func occupy(t testing.TB, network, addr string) io.Closer {
+	t.Helper()
+	var c io.Closer
+	var err error
+	if network == "udp" {
+		c, err = net.ListenPacket(network, addr)
+	} else {
+		c, err = net.Listen(network, addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // Without privilege the certificate's key is looked at by the process that can still open it; the rest is not judged.

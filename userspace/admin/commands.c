@@ -172,10 +172,7 @@ static void drops(struct request *rq)
 
 static void check(struct request *rq)
 {
-	unsigned int fails;
-	json_t *checks = doctor_examine(rq->relay, &fails);
-
-	put(&rq->reply->out, json_pack("{siso}", "fails", (int)fails, "checks", checks));
+	put(&rq->reply->out, doctor_examine(rq->relay));
 }
 
 /* --- drain */

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -21,16 +23,19 @@
 #include "base/feature.h"
 #include "base/opener.h"
 #include "base/util.h"
+#include "net/cert.h"
+#include "net/listen.h"
 #include "relay/relay.h"
 
 #define DAY_S		86400
 #define BACKLOG		4096	/* what our listeners ask for */
+#define TLS_KEY_PATH	4200	/* bytes */
 #define TCP_BUFFER	(4L << 20)	/* bytes: 250 Mbit/s over 130 ms */
 
 enum state { OK, WARN, FAIL, SKIP };
 
 struct patient {
-	struct relay *r;
+	const struct relay *r;		/* NULL: it does not run */
 	const struct config *cfg;
 	struct shard_stats st;
 };
@@ -93,7 +98,7 @@ static void descriptors(const struct patient *p, struct finding *f)
 static void memory(const struct patient *p, struct finding *f)
 {
 	uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t want = p->cfg->queue_memory * p->r->nshards;
+	uint64_t want = p->cfg->queue_memory * p->cfg->shards;
 
 	say(f, want > have / 2 ? WARN : OK, "lower --queue-memory: full queues must not push the relay out of memory",
 	    "queues may take %llu of %llu MiB", (unsigned long long)want >> 20, (unsigned long long)have >> 20);
@@ -104,8 +109,8 @@ static void cores(const struct patient *p, struct finding *f)
 	cpu_set_t set;
 	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
 
-	say(f, p->r->nshards > (unsigned int)n ? WARN : OK, "lower --shards to the number of cores: more only take turns",
-	    "%u shards on %d usable cores", p->r->nshards, n);
+	say(f, p->cfg->shards > (unsigned int)n ? WARN : OK, "lower --shards to the number of cores: more only take turns",
+	    "%u shards on %d usable cores", p->cfg->shards, n);
 }
 
 static void governor(const struct patient *p, struct finding *f)
@@ -209,9 +214,18 @@ static void private_file(const struct patient *p, struct finding *f, const char 
 		say(f, OK, NULL, "%s", path);
 }
 
+/* Before the first start. */
+static bool is_still_missing(const struct patient *p, const char *path)
+{
+	return !p->r && access(path, F_OK) && errno == ENOENT;
+}
+
 static void key_file(const struct patient *p, struct finding *f)
 {
-	private_file(p, f, p->cfg->dev ? "" : p->cfg->key_path, "chmod 600 the file of -c");
+	if (!p->cfg->dev && is_still_missing(p, p->cfg->key_path))
+		say(f, OK, NULL, "the first start makes %s", p->cfg->key_path);
+	else
+		private_file(p, f, p->cfg->dev ? "" : p->cfg->key_path, "chmod 600 the file of -c");
 }
 
 static void mesh_key_file(const struct patient *p, struct finding *f)
@@ -219,13 +233,21 @@ static void mesh_key_file(const struct patient *p, struct finding *f)
 	private_file(p, f, p->cfg->dev ? "" : p->cfg->mesh_psk_file, "chmod 600 the file of -mesh-psk-file");
 }
 
+static void tls_key_path(char ret[static TLS_KEY_PATH], const struct config *cfg)
+{
+	snprintf(ret, TLS_KEY_PATH, "%s/%s.key", cfg->certdir, cfg->hostname);
+}
+
 static void tls_key_file(const struct patient *p, struct finding *f)
 {
-	char path[4200] = "";
+	char path[TLS_KEY_PATH] = "";
 
 	if (p->cfg->tls)
-		snprintf(path, sizeof(path), "%s/%s.key", p->cfg->certdir, p->cfg->hostname);
-	private_file(p, f, path, "chmod 600 <hostname>.key in -certdir");
+		tls_key_path(path, p->cfg);
+	if (p->cfg->tls && is_still_missing(p, path))
+		say(f, SKIP, NULL, "%s is not there yet", path);
+	else
+		private_file(p, f, path, "chmod 600 <hostname>.key in -certdir");
 }
 
 static void certificate_end(const struct patient *p, struct finding *f)
@@ -247,10 +269,15 @@ static void certificate_end(const struct patient *p, struct finding *f)
 
 static void certificate_files(const struct patient *p, struct finding *f)
 {
-	char err[300];
+	char err[300], path[TLS_KEY_PATH];
 
+	tls_key_path(path, p->cfg);
 	if (!p->cfg->tls)
 		say(f, SKIP, NULL, "no TLS");
+	else if (is_still_missing(p, path) && cert_is_ip(p->cfg->hostname))
+		say(f, OK, NULL, "the first start makes a self-signed one for %s", p->cfg->hostname);
+	else if (is_still_missing(p, path) && p->cfg->certmode == CERTMODE_LETSENCRYPT)
+		say(f, WARN, "run xderp-acme; until then no client can connect", "there is none yet for %s", p->cfg->hostname);
 	else if (relay_check_certificate(p->cfg, err, sizeof(err)))
 		say(f, FAIL, "put it right: a reload is refused and a start fails until then", "%s", err);
 	else
@@ -397,36 +424,103 @@ static void overload(const struct patient *p, struct finding *f)
 	    (unsigned long long)n);
 }
 
+/* --- what a start would meet */
+
+static void try_port(struct finding *f, const struct listen_addr *a, bool udp, const char *flag)
+{
+	const struct listen_tcp_opts o = { 0 };
+	int fd = udp ? listen_udp(a, false) : listen_tcp(a, &o);
+
+	if (fd >= 0)
+		close(fd);
+	else if (f->state != FAIL)
+		say(f, FAIL, fd == -EACCES ? "run this as root, or give the relay CAP_NET_BIND_SERVICE or other ports" :
+		    "stop what has it (ss -lntup), or choose another", "port %u of %s: %s", listen_addr_port(a), flag, strerror(-fd));
+}
+
+static void ports(const struct patient *p, struct finding *f)
+{
+	const struct config *cfg = p->cfg;
+	struct listen_addr a;
+	char err[200];
+
+	if (listen_addr_parse(&a, cfg->addr, err, sizeof(err))) {
+		say(f, FAIL, "give -a an address of this machine and a port", "%s", err);
+		return;
+	}
+	say(f, OK, NULL, "free");
+	try_port(f, &a, false, "-a");
+	if (cfg->tls && cfg->http_port >= 0) {
+		listen_addr_set_port(&a, (uint16_t)cfg->http_port);
+		try_port(f, &a, false, "-http-port");
+	}
+	if (cfg->stun) {
+		listen_addr_set_port(&a, (uint16_t)cfg->stun_port);
+		try_port(f, &a, true, "-stun-port");
+	}
+}
+
+static void io_uring(const struct patient *p, struct finding *f)
+{
+	struct io_uring_params params = { 0 };
+	long fd = syscall(SYS_io_uring_setup, 2, &params);
+
+	(void)p;
+	say(f, fd < 0 ? WARN : OK, "allow io_uring (sysctl kernel.io_uring_disabled=0, seccomp profile of the container): epoll costs more",
+	    "%s", fd < 0 ? strerror(errno) : "the kernel lets us have it");
+	if (fd >= 0)
+		close((int)fd);
+}
+
+enum when { ALWAYS, RUNNING, STOPPED };
+
 static const struct {
 	const char *name;
 	void (*run)(const struct patient *p, struct finding *f);
+	enum when when;
 } checks[] = {
+	{ "ports", ports, STOPPED }, { "io_uring", io_uring, STOPPED },
 	{ "descriptors", descriptors }, { "memory", memory }, { "cores", cores }, { "governor", governor },
 	{ "somaxconn", somaxconn }, { "syn_backlog", syn_backlog }, { "syncookies", syncookies }, { "tcp_rmem", tcp_rmem },
 	{ "tcp_wmem", tcp_wmem }, { "udp_rmem", udp_rmem }, { "conntrack", conntrack }, { "key_file", key_file },
-	{ "mesh_key_file", mesh_key_file }, { "tls_key_file", tls_key_file }, { "certificate_end", certificate_end },
-	{ "certificate_files", certificate_files }, { "io", io_engine }, { "stun", stun }, { "ktls_module", ktls_module },
+	{ "mesh_key_file", mesh_key_file }, { "tls_key_file", tls_key_file }, { "certificate_end", certificate_end, RUNNING },
+	{ "certificate_files", certificate_files }, { "io", io_engine, RUNNING }, { "stun", stun, RUNNING }, { "ktls_module", ktls_module },
 	{ "bpffs", bpffs }, { "memlock", memlock }, { "clock", clock_sane }, { "ipv6", ipv6 }, { "debug_access", debug_access },
-	{ "limits", limits_hit }, { "overload", overload },
+	{ "limits", limits_hit, RUNNING }, { "overload", overload, RUNNING },
 };
 
-json_t *doctor_examine(struct relay *r, unsigned int *fails)
+static json_t *examine(const struct patient *p)
 {
 	static const char *const states[] = { [OK] = "ok", [WARN] = "warn", [FAIL] = "fail", [SKIP] = "skip" };
-	struct patient p = { .r = r, .cfg = r->cfg };
 	json_t *all = json_array();
+	int fails = 0;
 
-	relay_stats(r, &p.st);
-	*fails = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		struct finding f = { 0 };
 		bool sick;
 
-		checks[i].run(&p, &f);
+		if (checks[i].when == (p->r ? STOPPED : RUNNING))
+			continue;
+		checks[i].run(p, &f);
 		sick = f.state == WARN || f.state == FAIL;
-		*fails += f.state == FAIL;
+		fails += f.state == FAIL;
 		json_array_append_new(all, json_pack("{ssssssss}", "check", checks[i].name, "state", states[f.state],
 						     "found", f.found, "fix", sick && f.fix ? f.fix : ""));
 	}
-	return all;
+	return json_pack("{siso}", "fails", fails, "checks", all);
+}
+
+json_t *doctor_examine(const struct relay *r)
+{
+	struct patient p = { .r = r, .cfg = r->cfg };
+
+	relay_stats(r, &p.st);
+	return examine(&p);
+}
+
+json_t *doctor_examine_settings(const struct config *cfg)
+{
+	const struct patient p = { .cfg = cfg };
+
+	return examine(&p);
 }

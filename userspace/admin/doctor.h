@@ -5,10 +5,13 @@
 
 #include <jansson.h>
 
+struct config;
 struct relay;
 
-/* Main thread; reads files and asks the kernel, waits for nobody. An array of {"check", "state": "ok", "warn", "fail" or
- * "skip", "found", "fix"}. NULL: out of memory. fails: how many are "fail". */
-json_t *doctor_examine(struct relay *r, unsigned int *fails);
+/* {"fails": how many, "checks": [{"check", "state": "ok", "warn", "fail" or "skip", "found", "fix"}]}; NULL: out of memory. Reads
+ * files and asks the kernel, waits for nobody. Main thread. */
+json_t *doctor_examine(const struct relay *r);
+/* The same where no relay runs, for one with these settings: also whether it could start. */
+json_t *doctor_examine_settings(const struct config *cfg);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "admin/config.h"
+#include "admin/doctor.h"
 #include "admin/flags.h"
 #include "base/util.h"
 #include "ctl/completion.h"
@@ -30,6 +31,7 @@ struct command {
 	void (*show)(const json_t *answer);	/* NULL: completion, which asks nobody */
 	bool waits;			/* for the end of the relay */
 	void (*line)(const json_t *row);	/* each line behind the answer; NULL: there are none */
+	json_t *(*alone)(const char *arg);	/* with an argument no relay is asked */
 };
 
 static const struct flag flags[] = {
@@ -40,12 +42,27 @@ static const struct flag flags[] = {
 };
 static const struct flag_table options = { "xderpctl", flags, ARRAY_SIZE(flags) };
 
+/* What is wrong with the file goes to stderr. */
+static json_t *check_file(const char *file)
+{
+	char *argv[] = { (char *)"xderpd", (char *)"--config", (char *)file, NULL };
+	struct config *cfg = calloc(1, sizeof(*cfg));
+	json_t *found = NULL;
+
+	if (cfg && !config_parse(cfg, 3, argv, stderr)) {
+		found = doctor_examine_settings(cfg);
+		config_done(cfg);
+	}
+	free(cfg);
+	return found;
+}
+
 static const struct command commands[] = {
 	{ "status", "", "version, connections, shards, limits, and what is on and off and why", 0, 0, show_status },
 	{ "peers", "", "logged-in connections: key, shard, transport, hours and minutes connected, flags (home, mesh, prober, not ideal, "
 	  "watching, caps of its own), packets, address; with --json one object a line", 0, 0, show_peers, .line = show_peer },
-	{ "check", "", "look for what will hurt: limits of the system, files, certificate, kernel; exit status 1 if something is broken", 0, 0,
-	  show_checks },
+	{ "check", "[FILE]", "look for what will hurt: limits of the system, files, certificate, kernel; exit status 1 if something is broken. "
+	  "With a configuration file: before a relay is started with it, ports too", 0, 1, show_checks, .alone = check_file },
 	{ "sources", "", "who connects: the 100 addresses (IPv4) and networks (IPv6, /56) with most connections, and how many of theirs were refused", 0, 0, show_sources },
 	{ "drops", "", "packets dropped, connections closed and logins refused, by reason", 0, 0, show_drops },
 	{ "deny", "[NETWORK...]", "refuse connections from these networks until the relay ends, and close those there are; list what is denied",
@@ -129,22 +146,11 @@ static void print_line(const json_t *v)
 	printf("\n");
 }
 
-static int run(const struct options *o, const struct command *c)
+/* The first line of the answer, as it was wanted. Returns the exit status. */
+static int show(const struct options *o, const struct command *c, const json_t *answer)
 {
-	json_t *request = make_request(o), *answer;
-	const char *refused;
-	json_int_t fails;
-	char err[512];
-	FILE *link = link_ask(o->socket, request, err, sizeof(err));
+	const json_t *refused = json_object_get(answer, "error");
 
-	json_decref(request);
-	answer = link ? link_next(link, err, sizeof(err)) : NULL;
-	if (!answer) {
-		fprintf(stderr, "xderpctl: %s\n", *err ? err : "the relay closed without an answer");
-		return EXIT_NO_RELAY;
-	}
-	refused = json_string_value(json_object_get(answer, "error"));
-	fails = json_integer_value(json_object_get(answer, "fails"));
 	if (o->json) {
 		json_dumpf(answer, stdout, c->line ? JSON_COMPACT : JSON_INDENT(1));
 		printf("\n");
@@ -153,6 +159,34 @@ static int run(const struct options *o, const struct command *c)
 	} else {
 		c->show(answer);
 	}
+	return refused || json_integer_value(json_object_get(answer, "fails")) ? EXIT_REFUSED : 0;
+}
+
+static int run_alone(const struct options *o, const struct command *c)
+{
+	json_t *answer = c->alone(o->args[1]);
+	int status = answer ? show(o, c, answer) : EXIT_REFUSED;
+
+	json_decref(answer);
+	return status;
+}
+
+static int run(const struct options *o, const struct command *c)
+{
+	json_t *request = make_request(o), *answer;
+	char err[512];
+	FILE *link = link_ask(o->socket, request, err, sizeof(err));
+	int status;
+	bool refused;
+
+	json_decref(request);
+	answer = link ? link_next(link, err, sizeof(err)) : NULL;
+	if (!answer) {
+		fprintf(stderr, "xderpctl: %s\n", *err ? err : "the relay closed without an answer");
+		return EXIT_NO_RELAY;
+	}
+	refused = json_object_get(answer, "error") != NULL;
+	status = show(o, c, answer);
 	json_decref(answer);
 	if (c->waits && !refused)
 		json_decref(link_next(link, err, sizeof(err)));
@@ -164,7 +198,7 @@ static int run(const struct options *o, const struct command *c)
 		json_decref(answer);
 	}
 	fclose(link);
-	return refused || fails ? EXIT_REFUSED : 0;
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -191,5 +225,7 @@ int main(int argc, char **argv)
 		completion();
 		return 0;
 	}
+	if (c && c->alone && o.nargs > 1)
+		return run_alone(&o, c);
 	return c ? run(&o, c) : EXIT_USAGE;
 }
