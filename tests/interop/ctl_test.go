@@ -447,7 +447,7 @@ func TestCompletion(t *testing.T) {
 		{"xderpd --io ''", "auto uring epoll"},
 		{"xderpd --io u", "uring"},
 		{"xderpd -log-level w", "warn"},
-		{"xderpd --acme", ""},
+		{"xderpd --secrets", ""},
 		{"xderpd --hostname x", ""},
 		{"xderpctl dr", "drops drain"},
 		{"xderpctl --js", "--json"},
