@@ -613,7 +613,7 @@ int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 	case PAGE_CHECK:
 		return check(body, &s);
 	case PAGE_TRAFFIC:
-		textbuf_puts(body, "per-connection traffic is not shown yet; see /metrics\n");
+		textbuf_puts(body, "traffic per connection is not streamed; see xderpctl peers, or /debug/status for sums\n");
 		return 501;
 	default:
 		return 404;
