@@ -30,7 +30,7 @@ endif
 BPFTOOL ?= $(firstword $(shell command -v bpftool) $(wildcard /usr/sbin/bpftool))
 HAVE_BPF := $(and $(wildcard /usr/include/bpf/libbpf.h),$(BPFTOOL),$(shell command -v $(CLANG)))
 LDLIBS  += $(if $(HAVE_BPF),-lbpf)
-LDLIBS  += -linih -lwslay -l:liburing.a $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LDLIBS  += -lresolv -linih -lwslay -l:liburing.a $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 ROOMS   := base wire net kern relay admin
 SRC     := $(sort $(foreach r,$(ROOMS),$(wildcard userspace/$(r)/*.c)))

@@ -23,6 +23,7 @@
 #include "kern/kern.h"
 #include "kern/xdp.h"
 #include "net/keyscope.h"
+#include "relay/bootstrap.h"
 #include "relay/relay.h"
 
 /* Signals come to the main thread through a descriptor; shards inherit the mask and see none. */
@@ -37,6 +38,7 @@ static int block_signals(void)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGIO);		/* addresses of this machine changed */
 	sigaddset(&set, SIGALRM);	/* set_clock() */
+	sigaddset(&set, SIGUSR1);	/* names were looked up */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -errno;
 	return signalfd(-1, &set, SFD_CLOEXEC);
@@ -45,11 +47,21 @@ static int block_signals(void)
 /* What the main thread looks at from time to time. */
 static void set_clock(const struct config *cfg)
 {
-	uint64_t ns = cfg->tls ? cfg->cert_poll_ns : 0;
+	bool names = *cfg->bootstrap_names || *cfg->unpublished_names;
+	uint64_t ns = cfg->tls && cfg->cert_poll_ns ? cfg->cert_poll_ns : names ? 10 * NS_PER_S : 0;
 	const struct timeval every = { (time_t)(ns / NS_PER_S), (suseconds_t)(ns % NS_PER_S / 1000) };
 	const struct itimerval clock = { every, every };
 
 	setitimer(ITIMER_REAL, &clock, NULL);
+}
+
+static void look_around(struct relay *relay)
+{
+	const struct config *cfg = relay->cfg;
+
+	if (cfg->tls && cfg->cert_poll_ns)
+		certificate_poll(relay);
+	bootstrap_refresh(relay->bootstrap, cfg);
 }
 
 static void reload(struct relay *relay)
@@ -71,7 +83,9 @@ static void wait_for_end(int sigfd, struct relay *relay, struct control *control
 		if (si.ssi_signo == SIGHUP) {
 			reload(relay);
 		} else if (si.ssi_signo == SIGALRM) {
-			certificate_poll(relay);
+			look_around(relay);
+		} else if (si.ssi_signo == SIGUSR1) {
+			bootstrap_take(relay->bootstrap, relay);
 		} else if (si.ssi_signo == SIGIO) {
 			xdp_addresses_changed(relay->xdp);
 		} else {
@@ -247,6 +261,7 @@ int main(int argc, char **argv)
 	if (relay_start(relay, err, sizeof(err)))
 		_exit(fail(err));
 	relay_log_ready(relay);
+	bootstrap_refresh(relay->bootstrap, cfg);
 
 	wait_for_end(sigfd, relay, control);
 

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include "lib/fuzz.h"
+#include "relay/bootstrap.h"
 #include "relay/frontdoor.h"
 
 static int page(enum frontdoor_page p, struct textbuf *body, void *ctx)
@@ -38,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		.dev = set & 16, .trusted_cidrs = "10.0.0.0/8", .allow_debug_ip = "", .debug_key_path = "",
 		.acme_dir = set & 16 ? "/nonexistent" : "",
 	};
+	static struct bootstrap *bootstrap;
 	struct frontdoor_env env = { .cfg = &cfg, .main_port = set & 32, .page = page };
 	struct sockaddr_in src = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(set & 64 ? 0x0a000001 : 0x0b000001) };
 	struct textbuf out = { 0 };
@@ -46,8 +48,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	size_t scanned = 0;
 	uint8_t *head;
 
-	if (n < 2)
+	if (n < 2 || (!bootstrap && bootstrap_new(&bootstrap)))
 		return 0;
+	env.bootstrap = bootstrap;
 	head = t_block(data + 1, n - 1);
 	if (http1_parse(&req, head, n - 1, &scanned) == 1) {
 		frontdoor_handle(&r, &env, &req, (const struct sockaddr *)&src, &out);

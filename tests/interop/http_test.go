@@ -286,6 +286,7 @@ func TestHTTPHomeVariants(t *testing.T) {
 	}{
 		{"blank", []string{"-home", "blank"}, httpRow{status: 200, headers: with(security, map[string]string{"Content-Type": "text/html; charset=utf-8"})}},
 		{"url", []string{"-home", "https://example.com/x"}, httpRow{status: 302, headers: map[string]string{"Location": "https://example.com/x"}, has: ""}},
+		{"url in other letters", []string{"-home", "http://example.com/\u00e9?a=1&b"}, httpRow{status: 302, headers: with(security, map[string]string{"Location": "http://example.com/%c3%a9?a=1&b"})}},
 		{"derp off", []string{"-derp=false"}, httpRow{status: 200, headers: security, has: "disabled"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -295,6 +296,19 @@ func TestHTTPHomeVariants(t *testing.T) {
 				a.body = ""
 			}
 			c.row.check(t, a)
+			for _, req := range []struct{ method, path string }{{"HEAD", "/"}, {"POST", "/"}, {"BREW", "/pot?x"}, {"GET", "/no/such/page"}, {"GET", "/derp/"}} {
+				other := s.ask(t, req.method, request(req.method, req.path, "Content-Length: 0"))
+				if c.row.status == 302 {
+					other.body = ""
+				}
+				row := c.row
+				if req.method == "HEAD" {
+					row.has = ""
+				} else if row.has == "" && other.body != a.body {
+					t.Errorf("%v: %v, want the same as for GET: %v", req, other, a)
+				}
+				row.check(t, other)
+			}
 			if c.name != "derp off" {
 				s.client(t).sync()
 				return

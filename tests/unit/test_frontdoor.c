@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "relay/bootstrap.h"
 #include "relay/frontdoor.h"
 #include "status_page.h"
 
@@ -946,6 +947,8 @@ static struct config config_of(enum where w)
 	return c;
 }
 
+static struct bootstrap *bootstrap;
+
 static int render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 {
 	assert_null(ctx);
@@ -975,7 +978,7 @@ static struct sockaddr_storage source(const char *text)
 static struct frontdoor_result ask(enum where w, const char *src, const char *request, size_t n, struct textbuf *out)
 {
 	struct config cfg = config_of(w);
-	struct frontdoor_env env = { .cfg = &cfg, .main_port = w != PORT80, .page = render, .now = NOW };
+	struct frontdoor_env env = { .cfg = &cfg, .main_port = w != PORT80, .page = render, .bootstrap = bootstrap, .now = NOW };
 	struct sockaddr_storage ss = source(src);
 	struct frontdoor_result r = { 0 };
 	struct http1_request req;
@@ -1167,12 +1170,14 @@ static void long_paths(void **state)
 int main(void)
 {
 	static struct CMUnitTest t[ARRAY_SIZE(cases) + 6];
-	int fd = mkstemp(key_file);
+	int fd = mkstemp(key_file), failed;
 	size_t n = 0;
 
 	if (fd == -1 || write(fd, "  sekrit\n", 9) != 9)
 		return 99;
 	close(fd);
+	if (bootstrap_new(&bootstrap))
+		return 99;
 	for (; n < ARRAY_SIZE(cases); n++)
 		t[n] = (struct CMUnitTest){ cases[n].name, run_case, NULL, NULL, (void *)&cases[n] };
 	t[n++] = (struct CMUnitTest)cmocka_unit_test(mapped_sources);
@@ -1181,5 +1186,7 @@ int main(void)
 	t[n++] = (struct CMUnitTest)cmocka_unit_test(home_page);
 	t[n++] = (struct CMUnitTest)cmocka_unit_test(key_files);
 	t[n++] = (struct CMUnitTest)cmocka_unit_test(long_paths);
-	return cmocka_run_group_tests(t, NULL, NULL);
+	failed = cmocka_run_group_tests(t, NULL, NULL);
+	bootstrap_free(bootstrap);
+	return failed;
 }

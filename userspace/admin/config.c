@@ -38,7 +38,6 @@ static const char *const only_false[] = { "false", "0", "f", "F", "FALSE", "Fals
 #define EAB		"use -certmode=letsencrypt and give xderp-acme the other CA: XDERP_ACME_CA, EAB_KID and EAB_HMAC_KEY in its environment"
 #define SOURCE_EXEMPT	"127.0.0.0/8, ::1"
 #define INTERNAL	"a service internal to Tailscale; put the mesh key into a file and use -mesh-psk-file"
-#define BOOTSTRAP	"bootstrap DNS is not built yet; clients fall back to their own resolvers"
 
 static const struct flag table[] = {
 	{ "a", FLAG_STRING, AT(addr), ":443", "address to listen on; its host is also used for -http-port and -stun-port. TLS is spoken on port 443 and with -certmode manual", .fixed = true,
@@ -54,6 +53,8 @@ static const struct flag table[] = {
 	{ "acme-email", FLAG_STRING, AT(acme_email), "", "address that xderp-acme gives the CA for its account" },
 	{ "derp", FLAG_BOOL, AT(derp), "true", "relay; false leaves only STUN and the web pages" },
 	{ "home", FLAG_STRING, AT(home), "", "root page: empty for the built-in one, blank, or a URL to redirect to" },
+	{ "bootstrap-dns-names", FLAG_STRING, AT(bootstrap_names), "", "names whose addresses anybody gets from /bootstrap-dns, comma-separated; looked up every 10 minutes", .fixed = true },
+	{ "unpublished-bootstrap-dns-names", FLAG_STRING, AT(unpublished_names), "", "names whose addresses only who asks for them (?q=name) gets there, comma-separated: name, or name/other, where other has a TXT record with the percentage of clients that get them", .fixed = true },
 	{ "mesh-psk-file", FLAG_STRING, AT(mesh_psk_file), "", "file with the mesh key, 64 hex digits", .fixed = true },
 	{ "mesh-with", FLAG_STRING, AT(mesh_with), "", "other nodes of the region, comma-separated: host[:port], or host[:port]/address to connect to the address and expect the host's certificate; up to 16. Needs a mesh key", .fixed = true },
 	{ "verify-clients", FLAG_BOOL, AT(verify_clients), "false", "only nodes that the tailscaled of this machine knows may log in" },
@@ -118,10 +119,8 @@ static const struct flag table[] = {
 	{ "control-socket", FLAG_STRING, AT(control_socket), CONFIG_CONTROL_SOCKET, "UNIX socket for xderpctl; empty switches it off, and so does a default that can't be made", .fixed = true },
 	{ "debug-cidrs", FLAG_STRING, AT(trusted_cidrs), "", "networks that may see debug pages and metrics, comma-separated; TS_DEBUG_TRUSTED_CIDRS sets it too" },
 
-	{ "bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty,
+	{ "acme-eab-kid", FLAG_REFUSED, 0, "", EAB, .choices = only_empty,
 	  .group = "derper's flags that are refused unless they have derper's default:" },
-	{ "unpublished-bootstrap-dns-names", FLAG_REFUSED, 0, "", BOOTSTRAP, .choices = only_empty },
-	{ "acme-eab-kid", FLAG_REFUSED, 0, "", EAB, .choices = only_empty },
 	{ "acme-eab-key", FLAG_REFUSED, 0, "", EAB, .choices = only_empty },
 	{ "acme-ip-certs", FLAG_REFUSED, 0, "", "use -certmode manual with an IP address as -hostname: a self-signed certificate that clients pin", .choices = only_false, .boolean = true },
 	{ "secrets-url", FLAG_REFUSED, 0, "", INTERNAL, .choices = only_empty },
@@ -198,7 +197,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 {
 	*cfg = (struct config){
 		.addr = ":443", .http_port = 80, .stun = true, .stun_port = 3478, .key_path = "",
-		.certmode = CERTMODE_LETSENCRYPT, .hostname = DEFAULT_HOSTNAME, .acme_email = "", .acme_dir = "", .derp = true, .home = "",
+		.certmode = CERTMODE_LETSENCRYPT, .hostname = DEFAULT_HOSTNAME, .acme_email = "", .acme_dir = "", .derp = true, .home = "", .bootstrap_names = "", .unpublished_names = "",
 		.socket = "/var/run/tailscale/tailscaled.sock", .verify_url = "", .verify_fail_open = true,
 		.allow_keys = "", .max_verifications = 64,
 		.mesh_with = "", .mesh_queue_depth = 512, .max_remote = 1000000,
@@ -264,7 +263,7 @@ static int check_home(const char *home, FILE *err)
 		return -EINVAL;
 	}
 	for (; *home; home++)
-		if (*home < 0x21 || *home > 0x7e) {
+		if ((uint8_t)*home < 0x21 || *home == 0x7f) {	/* others are encoded when they are sent */
 			fprintf(err, "xderpd: -home: no spaces or control characters in a URL\n");
 			return -EINVAL;
 		}

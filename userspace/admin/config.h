@@ -56,6 +56,8 @@ struct config {
 	const char *hostname;
 	const char *acme_email;		/* -acme-email: for xderp-acme, which asks for it over the control socket */
 	bool derp;
+	const char *bootstrap_names;	/* -bootstrap-dns-names: comma list, "" if none */
+	const char *unpublished_names;	/* -unpublished-bootstrap-dns-names: name[/txt], likewise */
 	const char *home;		/* "", "blank" or a URL */
 	const char *mesh_psk_file;	/* "" if none */
 	bool verify_clients;		/* ask the tailscaled at socket */

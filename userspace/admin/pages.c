@@ -22,6 +22,7 @@
 #include "kern/splice.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
+#include "relay/bootstrap.h"
 #include "relay/relay.h"
 #include "status_page.h"	/* made from status.html */
 #include "wire/handshake.h"
@@ -274,6 +275,31 @@ static void rate_limit(struct textbuf *b, const struct snapshot *s)
 	value(b, "derp_rate_limit_per_client_waited", "counter", s->st.rate_waits);
 }
 
+static void bootstrap(struct textbuf *b, const struct snapshot *s)
+{
+	const struct shard_stats *st = &s->st;
+	struct bootstrap_stats names;
+
+	bootstrap_stats(s->relay->bootstrap, &names);
+	value(b, "bootstrap_dns_requests", "counter", st->bootstrap_dns_requests);
+	value(b, "bootstrap_dns_published_hits", "counter", st->bootstrap_dns_published_hits);
+	value(b, "bootstrap_dns_published_misses", "counter", 0);	/* a name without addresses is in no list */
+	value(b, "bootstrap_dns_unpublished_hits", "counter", st->bootstrap_dns_unpublished_hits);
+	value(b, "bootstrap_dns_unpublished_misses", "counter", st->bootstrap_dns_unpublished_misses);
+	value(b, "bootstrap_dns_unpublished_percent_misses", "counter", st->bootstrap_dns_unpublished_percent_misses);
+	value(b, "bootstrap_dns_queried_domains", "counter", names.asked);
+}
+
+static void bootstrap_lookups(struct textbuf *b, const struct snapshot *s)
+{
+	struct bootstrap_stats names;
+
+	bootstrap_stats(s->relay->bootstrap, &names);
+	type(b, "xderp_bootstrap_lookups_total", "counter");
+	textbuf_printf(b, "xderp_bootstrap_lookups_total{outcome=\"found\"} %" PRIu64 "\n"
+		       "xderp_bootstrap_lookups_total{outcome=\"failed\"} %" PRIu64 "\n", names.found, names.failed);
+}
+
 static void varz(struct textbuf *b, const struct snapshot *s)
 {
 	const struct shard_stats *st = &s->st;
@@ -289,7 +315,7 @@ static void varz(struct textbuf *b, const struct snapshot *s)
 	rtt_histogram(b, st);
 	stun(b, st);
 	tls(b, s);
-	value(b, "bootstrap_dns_requests", "counter", st->bootstrap_dns_requests);
+	bootstrap(b, s);
 	rate_limit(b, s);
 	process(b, s);
 }
@@ -423,6 +449,7 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 		value(b, "xderp_bpf_peers_refused_total", "counter", peermap_refused(s->relay->peers));
 	key_memory(b);
 	limits(b, s);
+	bootstrap_lookups(b, s);
 	certificate(b, s);
 }
 

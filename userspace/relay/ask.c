@@ -50,6 +50,18 @@ void ask_all(struct relay *r, ask_step step, void *ctx)
 	}
 }
 
+static bool nothing(struct shard *s, void *ctx)
+{
+	(void)s;
+	(void)ctx;
+	return false;
+}
+
+void ask_nothing(struct relay *r)
+{
+	ask_all(r, nothing, NULL);
+}
+
 bool ask_pending(const struct shard *s)
 {
 	return __atomic_load_n(&s->relay->ask.seq, __ATOMIC_ACQUIRE) != s->ask_seen;

@@ -27,6 +27,9 @@ void ask_close(struct ask *a);
  * shard holds anything any more that it read before the call. */
 void ask_all(struct relay *r, ask_step step, void *ctx);
 
+/* The same for no work at all: what was replaced before the call can be freed after it. */
+void ask_nothing(struct relay *r);
+
 /* A shard, once a turn. */
 void ask_turn(struct shard *s);
 bool ask_pending(const struct shard *s);

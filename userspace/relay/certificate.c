@@ -153,19 +153,12 @@ int certificate_renew(struct tls_ctx **ret, struct relay *r, const struct config
 	return tls_ctx_new(ret, &none, err, errlen);
 }
 
-static bool nothing(struct shard *s, void *ctx)
-{
-	(void)s;
-	(void)ctx;
-	return false;
-}
-
 static void use(struct relay *r, struct tls_ctx *ctx)
 {
 	struct tls_ctx *before = r->tls;
 
 	__atomic_store_n(&r->tls, ctx, __ATOMIC_RELEASE);
-	ask_all(r, nothing, NULL);	/* no shard holds the one before any more */
+	ask_nothing(r);
 	tls_ctx_free(before);
 }
 

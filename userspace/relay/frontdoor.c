@@ -11,8 +11,11 @@
 #include "base/util.h"
 #include "derp_proto.h"
 #include "net/digest.h"
+#include "net/listen.h"
+#include "relay/bootstrap.h"
 #include "relay/challenge.h"
 #include "status_page.h"	/* made from userspace/admin/status.html */
+#include "wire/form.h"
 
 #define CSP \
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
@@ -320,11 +323,20 @@ static void generate_204(struct door *d)
 	textbuf_done(&h);
 }
 
-/* Without published names derper answers with nothing, too. It closes because nobody asks twice. */
+/* Closes because nobody asks twice. */
 static void bootstrap_dns(struct door *d)
 {
+	uint8_t name[FORM_MAX], ip[16];
+	struct textbuf body = { 0 };
+	uint16_t port;
+
+	sockaddr_to_16(ip, &port, d->src);
+	d->r->bootstrap = bootstrap_answer(d->env->bootstrap, (struct view){ name, form_value(name, d->req->query, "q") }, ip, &body);
 	d->r->next = FRONTDOOR_CLOSE;
-	respond(d, 200, "Connection: close\r\n" CSP "\r\nContent-Type: application/json\r\n" SECURITY, NULL, "", 0);
+	if (!give_up(d, &body))
+		respond(d, 200, "Connection: close\r\n" CSP "\r\nContent-Type: application/json\r\n" SECURITY, NULL,
+			body.p ? body.p : "", body.len);
+	textbuf_done(&body);
 }
 
 static void robots(struct door *d)

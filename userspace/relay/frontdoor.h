@@ -16,6 +16,8 @@
 enum frontdoor_page { PAGE_INDEX, PAGE_VARZ, PAGE_VARS, PAGE_CHECK, PAGE_TRAFFIC, PAGE_METRICS,
 		       PAGE_STATUS, PAGE_STATUS_JSON, PAGE_READY };
 
+struct bootstrap;
+
 struct frontdoor_env {
 	const struct config *cfg;
 	bool main_port;			/* false: the plain port beside TLS */
@@ -23,6 +25,7 @@ struct frontdoor_env {
 	/* Renders a debug page into body; returns the status, 200 or 5xx. NULL: no pages. */
 	int (*page)(enum frontdoor_page page, struct textbuf *body, void *ctx);
 	void *ctx;
+	struct bootstrap *bootstrap;
 	time_t now;			/* for Date */
 };
 
@@ -39,6 +42,7 @@ struct frontdoor_result {
 	bool fast_start;		/* no HTTP bytes were wanted */
 	bool subprotocol;		/* FRONTDOOR_WEBSOCKET: derp was offered as one */
 	bool not_ideal;			/* Ideal-Node was there */
+	unsigned int bootstrap;		/* BOOTSTRAP_* that apply */
 	bool challenge;			/* an http-01 challenge was asked for; status 200 or 404 */
 	uint64_t discard;		/* request body bytes to skip before the next request */
 	bool discard_chunked;		/* or a chunked body */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "relay/bootstrap.h"
 #include "relay/frontdoor.h"
 #include "relay/shard.h"
 #include "relay/websocket.h"
@@ -39,11 +40,22 @@ static void start_derp(struct conn *c, const struct frontdoor_result *r)
 		conn_enter_client_info(c);
 }
 
+static void count_bootstrap(struct shard_stats *st, unsigned int what)
+{
+	if (!what)
+		return;
+	STAT_INC(st, bootstrap_dns_requests);
+	STAT_ADD(st, bootstrap_dns_published_hits, !!(what & BOOTSTRAP_PUBLISHED_HIT));
+	STAT_ADD(st, bootstrap_dns_unpublished_hits, !!(what & BOOTSTRAP_UNPUBLISHED_HIT));
+	STAT_ADD(st, bootstrap_dns_unpublished_misses, !!(what & BOOTSTRAP_UNPUBLISHED_MISS));
+	STAT_ADD(st, bootstrap_dns_unpublished_percent_misses, !!(what & BOOTSTRAP_PERCENT_MISS));
+}
+
 static void answer(struct conn *c, const struct http1_request *req)
 {
 	struct shard *s = c->shard;
 	struct frontdoor_env env = {
-		.cfg = s->cfg, .main_port = c->main_port, .source = c->source, .page = s->relay->page, .ctx = s->relay, .now = time(NULL),
+		.cfg = s->cfg, .main_port = c->main_port, .source = c->source, .page = s->relay->page, .ctx = s->relay, .bootstrap = s->relay->bootstrap, .now = time(NULL),
 	};
 	struct frontdoor_result r;
 	struct textbuf out = { 0 };
@@ -54,8 +66,7 @@ static void answer(struct conn *c, const struct http1_request *req)
 		STAT_INC(&s->stats, tls13);
 	else if (c->tls_minor == 2)
 		STAT_INC(&s->stats, tls12);
-	if (view_equal(req->path, "/bootstrap-dns") && c->main_port)
-		STAT_INC(&s->stats, bootstrap_dns_requests);
+	count_bootstrap(&s->stats, r.bootstrap);
 	if (r.challenge && r.status == 200)
 		STAT_INC(&s->stats, acme_challenges);
 	else if (r.challenge)

@@ -17,6 +17,7 @@
 #include "net/io.h"
 #include "net/listen.h"
 #include "relay/admission.h"
+#include "relay/bootstrap.h"
 #include "relay/mailbox.h"
 #include "relay/meshlink.h"
 #include "relay/placement.h"
@@ -222,6 +223,8 @@ int relay_new(struct relay **ret, const struct config *cfg, struct peermap *peer
 		e = sources_new(&r->sources, cfg->max_sources);
 	if (!e)
 		e = deny_init(&r->deny, cfg->deny);
+	if (!e)
+		e = bootstrap_new(&r->bootstrap);
 	if (!e && cfg->tls)
 		e = certificate_renew(&r->tls, r, cfg, err, errlen);
 	if (!e && cfg->tls)
@@ -251,6 +254,7 @@ void relay_free(struct relay *r)
 	meshlinks_free(r);
 	workers_stop(r->verifiers);
 	admission_free(r->admission);
+	bootstrap_free(r->bootstrap);
 	for (unsigned int i = 0; i < r->nshards; i++)
 		shard_free(r->shards[i]);
 	free(r->mail);

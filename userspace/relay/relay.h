@@ -20,6 +20,7 @@
 #define RELAY_MAX_SHARDS	64
 
 struct admission;
+struct bootstrap;
 struct meshlink;
 struct opener;
 struct shard;
@@ -42,6 +43,7 @@ struct relay {
 	struct shard *shards[RELAY_MAX_SHARDS];			/* owned */
 	struct mail_slot *mail;						/* owned; mailbox.h */
 	struct admission *admission;	/* owned; atomic, as tls; NULL: nobody is asked */
+	struct bootstrap *bootstrap;	/* owned */
 	struct workers *verifiers;	/* owned; ask for it */
 	struct meshlink *links;		/* owned; of -mesh-with */
 	unsigned int nlinks;

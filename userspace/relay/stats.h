@@ -105,6 +105,10 @@ enum admission_outcome {
 	X(tls13,		"TLS 1.3 requests")				\
 	X(http_requests,	"HTTP requests answered or upgraded")			\
 	X(bootstrap_dns_requests, "requests for /bootstrap-dns")			\
+	X(bootstrap_dns_published_hits, "of them, those that name a published name")	\
+	X(bootstrap_dns_unpublished_hits, "of them, those that name an unpublished name")	\
+	X(bootstrap_dns_unpublished_misses, "of them, those that name a name in neither list")	\
+	X(bootstrap_dns_unpublished_percent_misses, "hits of unpublished names not for that address yet")	\
 	X(acme_challenges,	"http-01 challenges answered")				\
 	X(acme_challenges_unknown, "requests for http-01 challenges that there are not")	\
 	X(websocket_accepts,	"upgrades to DERP over WebSocket")			\
