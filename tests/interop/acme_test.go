@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -100,7 +101,10 @@ func (s *server) xderpACME(t testing.TB, p *pebble, env []string, args ...string
 	if err := os.WriteFile(script, b, 0700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(within(t), script, args...)
+	// A dozen curls and two waits of pebble's: more than one wait's worth on a busy machine.
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, script, args...)
 	cmd.Env = append(os.Environ(), "XDERP_SOCKET="+s.socket, "XDERP_ACME_STATE="+filepath.Join(s.dir, "state"),
 		"XDERP_ACME_CA="+p.url, "CURL_CA_BUNDLE="+rootFile())
 	cmd.Env = append(cmd.Env, env...)
