@@ -11,7 +11,7 @@ static int page(enum frontdoor_page p, struct textbuf *body, void *ctx)
 {
 	(void)ctx;
 	textbuf_printf(body, "page %d\n", (int)p);
-	return p == PAGE_TRAFFIC ? 501 : 200;
+	return p == PAGE_CHECK ? 500 : 200;
 }
 
 static void check_answer(const struct textbuf *out, const struct http1_request *req)

@@ -855,9 +855,12 @@ static const struct door_case {
 	{ "ours: websocket on HTTP/1.0", PLAIN, LO, FRONTDOOR_CLOSE,
 	  "GET /derp HTTP/1.0\r\nHost: x\r\n" WS_OK "Sec-WebSocket-Protocol: derp\r\n\r\n",
 	  "HTTP/1.0 426 Upgrade Required\r\n" TEXT DATE "Content-Length: 25\r\n\r\nWebSocket needs HTTP/1.1\n" },
-	{ "ours: traffic", PLAIN, LO, FRONTDOOR_KEEP,
+	{ "ours: traffic", PLAIN, LO, FRONTDOOR_TRAFFIC,
 	  "GET /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n",
-	  "HTTP/1.1 501 Not Implemented\r\n" DEBUG_CSP "Content-Type: text/plain; charset=utf-8\r\n" SECURITY DATE "Content-Length: 7\r\n\r\npage 4\n" },
+	  "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n" DEBUG_CSP SECURITY DATE "\r\n" },
+	{ "ours: traffic, HEAD", PLAIN, LO, FRONTDOOR_CLOSE,
+	  "HEAD /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n",
+	  "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n" DEBUG_CSP SECURITY DATE "\r\n" },
 	{ "ours: the status page runs its own script and style, and no other", PLAIN, LO, FRONTDOOR_KEEP,
 	  "GET /debug/status HTTP/1.1\r\nHost: x\r\n\r\n",
 	  "HTTP/1.1 200 OK\r\nContent-Security-Policy: default-src 'none'; script-src '" STATUS_SCRIPT_HASH "'; style-src '" STATUS_STYLE_HASH "'; "
@@ -956,7 +959,7 @@ static int render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 		textbuf_puts(body, "derp.Server ConsistencyCheck okay");
 	else
 		textbuf_printf(body, "page %d\n", (int)page);
-	return page == PAGE_TRAFFIC ? 501 : page == PAGE_READY ? 503 : 200;
+	return page == PAGE_READY ? 503 : 200;
 }
 
 static struct sockaddr_storage source(const char *text)
@@ -978,7 +981,8 @@ static struct sockaddr_storage source(const char *text)
 static struct frontdoor_result ask(enum where w, const char *src, const char *request, size_t n, struct textbuf *out)
 {
 	struct config cfg = config_of(w);
-	struct frontdoor_env env = { .cfg = &cfg, .main_port = w != PORT80, .page = render, .bootstrap = bootstrap, .now = NOW };
+	struct frontdoor_env env = { .cfg = &cfg, .main_port = w != PORT80, .page = render, .bootstrap = bootstrap, .now = NOW,
+		.may_stream = true };
 	struct sockaddr_storage ss = source(src);
 	struct frontdoor_result r = { 0 };
 	struct http1_request req;

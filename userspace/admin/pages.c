@@ -639,9 +639,6 @@ int pages_render(enum frontdoor_page page, struct textbuf *body, void *ctx)
 		return 200;
 	case PAGE_CHECK:
 		return check(body, &s);
-	case PAGE_TRAFFIC:
-		textbuf_puts(body, "traffic per connection is not streamed; see xderpctl peers, or /debug/status for sums\n");
-		return 501;
 	default:
 		return 404;
 	}

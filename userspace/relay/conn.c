@@ -19,6 +19,7 @@
 #include "relay/shard.h"
 #include "relay/sources.h"
 #include "relay/spliced.h"
+#include "relay/traffic.h"
 #include "relay/websocket.h"
 
 #define HANDSHAKE_NS	(10 * NS_PER_S)
@@ -166,7 +167,10 @@ static void on_deadline(struct timer *t, void *ctx)
 		conn_close(c, CLOSE_HANDSHAKE_TIMEOUT);
 		break;
 	case CONN_HTTP:
-		conn_close(c, CLOSE_HTTP_TIMEOUT);
+		if (c->traffic)
+			traffic_tick(c);
+		else
+			conn_close(c, CLOSE_HTTP_TIMEOUT);
 		break;
 	case CONN_EXPECT_CLIENT_INFO:
 	case CONN_LINK_LOGIN:
@@ -599,6 +603,7 @@ void conn_close(struct conn *c, enum close_reason why)
 	list_remove(&c->starved);
 	conn_unstash(c);
 	websocket_done(c);
+	traffic_done(c);
 	if (c->assembling)
 		pkt_free(&s->mem, c->assembling);
 	c->assembling = NULL;

@@ -114,6 +114,7 @@ struct conn {
 	struct verdict_wait *waiting;	/* owned; CONN_EXPECT_VERDICT */
 	struct peer *peer;
 	struct websocket *ws;		/* owned; NULL: DERP bytes are in no WebSocket messages */
+	struct traffic *traffic;	/* owned; a stream of /debug/traffic: no more requests are read */
 	struct meshlink *link;		/* we dialled it, to another node of the mesh; NULL: it came to us */
 	struct timer deadline;		/* of the state; keepalive once relaying */
 	struct timer write_timer;

@@ -698,6 +698,26 @@ unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_
 	return n;
 }
 
+unsigned int directory_moved(struct directory *d, uint32_t *cursor, struct directory_moved *ret, unsigned int max)
+{
+	const struct directory_member *m;
+	unsigned int n = 0;
+
+	pthread_mutex_lock(&d->lock);
+	for (; *cursor < d->nchunks * CHUNK_NODES && n < max; ++*cursor) {
+		if (!node_at(d, *cursor)->nmembers)
+			continue;
+		m = active_member(node_at(d, *cursor));
+		ret[n++] = (struct directory_moved){
+			.node = *cursor, .key = m->present.key,
+			.sent = __atomic_load_n(&m->facts->bytes_out, __ATOMIC_RELAXED),
+			.received = __atomic_load_n(&m->facts->bytes_in, __ATOMIC_RELAXED),
+		};
+	}
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
 void directory_totals(struct directory *d, struct relay_totals *ret)
 {
 	pthread_mutex_lock(&d->lock);

@@ -109,6 +109,14 @@ bool directory_drop_link(struct directory *d, unsigned int link, uint32_t *curso
 unsigned int directory_walk(struct directory *d, uint32_t *cursor, struct frame_present *ret,
 			    unsigned int max);
 
+/* The same walk, for the bytes their connections have moved since they came. A node is one key's until nobody has it. */
+struct directory_moved {
+	uint32_t node;
+	struct key key;
+	uint64_t sent, received;	/* by us: payload of packets */
+};
+unsigned int directory_moved(struct directory *d, uint32_t *cursor, struct directory_moved *ret, unsigned int max);
+
 void directory_totals(struct directory *d, struct relay_totals *ret);
 
 #endif

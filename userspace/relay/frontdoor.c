@@ -426,6 +426,17 @@ static void debug_page(struct door *d, const struct debug_page *p)
 	textbuf_done(&body);
 }
 
+/* Its end is that of the connection. */
+static void traffic(struct door *d)
+{
+	if (!d->env->may_stream) {
+		plain_error(d, 503, "too many streams of /debug/traffic\n");
+		return;
+	}
+	d->r->next = is_method(d, "HEAD") ? FRONTDOOR_CLOSE : FRONTDOOR_TRAFFIC;
+	respond(d, 200, "Connection: close\r\nContent-Type: " TEXT "\r\n" DEBUG_CSP SECURITY, NULL, NULL, NO_BODY);
+}
+
 /* A developer is told the way in. */
 static void debug_denied(struct door *d, bool page)
 {
@@ -453,6 +464,8 @@ static void debug(struct door *d)
 
 	if (!may_debug(d))
 		debug_denied(d, p && p->page != PAGE_INDEX);
+	else if (p && p->page == PAGE_TRAFFIC)
+		traffic(d);
 	else if (p)
 		debug_page(d, p);
 	else

@@ -27,11 +27,13 @@ struct frontdoor_env {
 	void *ctx;
 	struct bootstrap *bootstrap;
 	time_t now;			/* for Date */
+	bool may_stream;		/* one more /debug/traffic */
 };
 
 enum frontdoor_next {
 	FRONTDOOR_KEEP,			/* answered; the next request may follow */
 	FRONTDOOR_CLOSE,		/* answered; then close */
+	FRONTDOOR_TRAFFIC,		/* the head is there; lines follow until either side closes */
 	FRONTDOOR_DERP,			/* upgraded: DERP bytes follow, in both directions */
 	FRONTDOOR_WEBSOCKET,		/* the same, in WebSocket messages */
 };

@@ -7,6 +7,7 @@
 #include "relay/bootstrap.h"
 #include "relay/frontdoor.h"
 #include "relay/shard.h"
+#include "relay/traffic.h"
 #include "relay/websocket.h"
 #include "wire/frame.h"
 
@@ -56,6 +57,7 @@ static void answer(struct conn *c, const struct http1_request *req)
 	struct shard *s = c->shard;
 	struct frontdoor_env env = {
 		.cfg = s->cfg, .main_port = c->main_port, .source = c->source, .page = s->relay->page, .ctx = s->relay, .bootstrap = s->relay->bootstrap, .now = time(NULL),
+		.may_stream = s->stats.traffic_streams < TRAFFIC_STREAMS,
 	};
 	struct frontdoor_result r;
 	struct textbuf out = { 0 };
@@ -75,6 +77,8 @@ static void answer(struct conn *c, const struct http1_request *req)
 		return;
 	if (r.next == FRONTDOOR_DERP || r.next == FRONTDOOR_WEBSOCKET) {
 		start_derp(c, &r);
+	} else if (r.next == FRONTDOOR_TRAFFIC) {
+		traffic_begin(c);
 	} else if (r.next == FRONTDOOR_CLOSE) {
 		conn_finish(c, CLOSE_DONE);
 	} else {
@@ -102,6 +106,8 @@ size_t http_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 	int r;
 
 	(void)b;
+	if (c->traffic)
+		return n;
 	if (c->skip) {
 		take = min_of(n, c->skip);
 		c->skip -= take;

@@ -180,6 +180,7 @@ enum admission_outcome {
 	X(not_ideal_conns,	"of them with Ideal-Node")				\
 	X(mesh_conns,		"of them with the mesh key")				\
 	X(capped_conns,	"of them with caps of their key in --allow-keys")		\
+	X(traffic_streams, "clients that listen to /debug/traffic")			\
 	X(watchers,		"of them watching")					\
 	X(mesh_links_up,	"links to other nodes that are logged in")	\
 	X(packets_queued,	"packets waiting in send queues")	\

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package interop
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// moved is a line of /debug/traffic.
+type moved struct {
+	Sent, Recv uint64
+	Key        string
+}
+
+// traffic is a stream of /debug/traffic, its head read; the status line is what came first.
+func (s *server) traffic(t testing.TB) (net.Conn, *bufio.Reader, string) {
+	c := s.conn(t)
+	fmt.Fprintf(c, "GET /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.SetReadDeadline(time.Now().Add(patience))
+	b := bufio.NewReader(c)
+	status := ""
+	for {
+		line, err := b.ReadString('\n')
+		if err != nil {
+			t.Fatalf("in the head: %v", err)
+		}
+		if status == "" {
+			status = line
+		}
+		if line == "\r\n" {
+			return c, b, status
+		}
+	}
+}
+
+// round reads the lines up to the blank one.
+func round(t testing.TB, b *bufio.Reader) map[string]moved {
+	t.Helper()
+	ret := map[string]moved{}
+	for {
+		line, err := b.ReadString('\n')
+		if err != nil {
+			t.Fatalf("in a round: %v", err)
+		}
+		if line == "\n" {
+			return ret
+		}
+		var m moved
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		ret[m.Key] = m
+	}
+}
+
+func TestTrafficStream(t *testing.T) {
+	needXderp(t, "counts bytes of sockets, by running ss")
+	s := start(t, opts{mode: plain})
+	a, b, idle := s.client(t), s.client(t), s.client(t)
+	a.sendTo(b.pub, make([]byte, 1000))
+	b.want(fRecvPacket)
+	c, lines, status := s.traffic(t)
+	if !strings.HasPrefix(status, "HTTP/1.1 200 ") {
+		t.Fatal(status)
+	}
+	keyA, keyB := a.pub.String(), b.pub.String()
+	first := round(t, lines)
+	if want := (moved{0, 1000, keyA}); first[keyA] != want {
+		t.Errorf("%v, want %v", first[keyA], want)
+	}
+	if want := (moved{1000, 0, keyB}); first[keyB] != want {
+		t.Errorf("%v, want %v", first[keyB], want)
+	}
+	if _, ok := first[idle.pub.String()]; ok || len(first) != 2 {
+		t.Errorf("more than who moved something: %v", first)
+	}
+	b.sendTo(idle.pub, make([]byte, 500))
+	idle.want(fRecvPacket)
+	second := round(t, lines)
+	if _, ok := second[keyA]; ok {
+		t.Error("one that moved nothing since")
+	}
+	if want := (moved{1000, 500, keyB}); second[keyB] != want {
+		t.Errorf("%v, want %v", second[keyB], want)
+	}
+	// Further requests are not answered, and do no harm.
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if third := round(t, lines); len(third) != 0 {
+		t.Errorf("nobody moved anything, but %v", third)
+	}
+	c.Close()
+	until(t, "the stream to be over", func() bool { return s.metrics(t).value("xderp_traffic_streams") == 0 })
+}
+
+func TestTrafficStreamsAreLimited(t *testing.T) {
+	needXderp(t, "has no limit")
+	s := start(t, opts{mode: tlsName, args: []string{"--shards=1"}})
+	for range 4 {
+		if _, _, status := s.traffic(t); !strings.HasPrefix(status, "HTTP/1.1 200 ") {
+			t.Fatal(status)
+		}
+	}
+	if _, _, status := s.traffic(t); !strings.HasPrefix(status, "HTTP/1.1 503 ") {
+		t.Fatal(status)
+	}
+	if n := s.metrics(t).value("xderp_traffic_streams"); n != 4 {
+		t.Errorf("%v streams", n)
+	}
+	s.client(t).sync() // the relay goes on
+}
