@@ -38,10 +38,11 @@ static const struct pace_case {
 	{ "eight, in two parts",		{ { 1, 3, 3, 0, 1000 }, { 2, 5, 5, 0, 1040 } },		1050, 40, 8 },
 	{ "the same eight, at once",
 		{ { 1, 3, 3, 0, 1000 }, { 2, 5, 5, 0, 1040 }, { 2, 8, 8, 5, 1080 } },			1090, 40, 8 },
-	{ "bulk sleeps longer",			{ { 1, 6, 3, 0, 1000 } },				1010, 115, UINT32_MAX },
+	{ "bulk sleeps longer",			{ { 1, 10, 2, 0, 1000 } },				1010, 115, UINT32_MAX },
 	{ "one that sends two at once",		{ { 1, 2, 1, 0, 1000 } },				1010, 40, 1 },
-	{ "nine from five",			{ { 1, 9, 5, 0, 1000 } },				1010, 40, 5 },
-	{ "bulk, and its pace is over",		{ { 1, 6, 3, 0, 1000 } },				1125, 0, UINT32_MAX },
+	{ "nine from two",			{ { 1, 9, 2, 0, 1000 } },				1010, 40, 2 },
+	{ "five from one",			{ { 1, 5, 1, 0, 1000 } },				1010, 40, 1 },
+	{ "bulk, and its pace is over",		{ { 1, 6, 1, 0, 1000 } },				1125, 0, UINT32_MAX },
 };
 
 static void run_case(void **state)

@@ -9,10 +9,11 @@
 
 #include "base/util.h"
 
-/* Sleeps last this many times the pace while turns bring many packets, several from each connection: their senders don't wait
- * for one packet's answer, so that a longer sleep costs them nothing and saves wake-ups. */
+/* Sleeps last this many times the pace while turns bring many packets, five and more from each connection: their senders have
+ * more in flight than they wait for, so that a longer sleep costs them nothing and saves wake-ups. */
 #define PACE_BULK(ns)		((ns) * 5 / 2)
 #define PACE_BULK_PACKETS	6
+#define PACE_BULK_EACH		5
 
 /* What a turn brought. */
 struct pace_turn {
@@ -39,7 +40,7 @@ static inline void pace_note(struct pace *p, uint64_t pace_ns, uint64_t now_ns, 
 	bool in_turn = t->last == p->talker[1] && t->last != p->talker[0];
 
 	p->streaming = t->packets > 1 || (soon && !in_turn);
-	p->bulk = t->packets >= max_of(2 * t->heard, PACE_BULK_PACKETS);
+	p->bulk = t->packets >= max_of(PACE_BULK_EACH * t->heard, PACE_BULK_PACKETS);
 	p->expected = t->heard + p->heard - t->again;
 	p->heard = t->heard;
 	p->busy_ns = now_ns;

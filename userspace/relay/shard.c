@@ -410,7 +410,7 @@ void *shard_run(void *shard)
 {
 	struct shard *s = shard;
 
-	/* The default slack of 50 us is nearly as long as the pace. */
+	/* The default slack is 50 us, and the pace not much longer. */
 	prctl(PR_SET_TIMERSLACK, 1000UL);
 	placement_enter(s->cfg, s->id);
 	s->start_err = open_io(s);
