@@ -112,7 +112,9 @@ func TestStatusData(t *testing.T) {
 	if resp.StatusCode != 200 || regexp.MustCompile(`(src|href)=|https?://| on[a-z]+=`).MatchString(html) {
 		t.Errorf("%s, something from elsewhere or a handler in\n%s", resp.Status, html)
 	}
-	if resp, body := s.get(t, "/readyz"); resp.StatusCode != 200 || body != "ok\n" {
-		t.Errorf("/readyz: %s %q", resp.Status, body)
+	for _, path := range []string{"/readyz", "/healthz"} {
+		if resp, body := s.get(t, path); resp.StatusCode != 200 || body != "ok\n" {
+			t.Errorf("%s: %s %q", path, resp.Status, body)
+		}
 	}
 }

@@ -575,7 +575,7 @@ static void index_page(struct textbuf *b, const struct snapshot *s)
 		       "<li><b>TLS hostname:</b> %s</li><li><b>Mesh key:</b> %s</li>"
 		       "<li><a href=\"/debug/status\">/debug/status</a> (what goes on, live)</li>"
 		       "<li><a href=\"/debug/status.json\">/debug/status.json</a> (the same as data)</li>"
-		       "<li><a href=\"/readyz\">/readyz</a> (is the relay serving?)</li>"
+		       "<li><a href=\"/readyz\">/readyz</a> (is the relay serving?), <a href=\"/healthz\">/healthz</a></li>"
 		       "<li><a href=\"/debug/varz\">/debug/varz</a> (derper's metrics, Prometheus text)</li>"
 		       "<li><a href=\"/metrics\">/metrics</a> (the same and xderp's own)</li>"
 		       "<li><a href=\"/debug/vars\">/debug/vars</a> (metrics, JSON)</li>"

@@ -484,6 +484,12 @@ static void ready(struct door *d)
 	textbuf_done(&body);
 }
 
+/* Does it answer at all? Also while it drains. */
+static void healthy(struct door *d)
+{
+	respond(d, 200, "Cache-Control: no-store\r\nContent-Type: " TEXT "\r\n", NULL, "ok\n", 3);
+}
+
 static bool starts_with(struct view v, const char *s)
 {
 	return v.n >= strlen(s) && !memcmp(v.p, s, strlen(s));
@@ -638,11 +644,27 @@ static const struct route {
 	{ "/derp", derp },
 	{ "/derp/probe", probe },
 	{ "/derp/latency-check", probe },
-	{ "/generate_204", generate_204 },
 	{ "/bootstrap-dns", bootstrap_dns },
 	{ "/robots.txt", robots },
+};
+
+/* Those that the plain port answers too, beside TLS. */
+static const struct route plain_routes[] = {
+	{ "/generate_204", generate_204 },
+	{ "/healthz", healthy },
 	{ "/readyz", ready },
 };
+
+static bool try_routes(struct door *d, const struct route *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (view_equal(d->path, r[i].path)) {
+			r[i].answer(d);
+			return true;
+		}
+	}
+	return false;
+}
 
 static void route(struct door *d)
 {
@@ -650,18 +672,15 @@ static void route(struct door *d)
 		challenge(d);
 		return;
 	}
-	/* Beside TLS only two more things are answered without it; who may see debug pages is checked there as here. */
-	if (!d->env->main_port && !view_equal(d->path, "/generate_204") && !view_equal(d->path, "/metrics") && !view_equal(d->path, "/readyz") &&
-	    !starts_with(d->req->target, "/debug")) {
+	if (try_routes(d, plain_routes, ARRAY_SIZE(plain_routes)))
+		return;
+	/* Who may see debug pages is checked there as here. */
+	if (!d->env->main_port && !view_equal(d->path, "/metrics") && !starts_with(d->req->target, "/debug")) {
 		to_https(d);
 		return;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (view_equal(d->path, routes[i].path)) {
-			routes[i].answer(d);
-			return;
-		}
-	}
+	if (try_routes(d, routes, ARRAY_SIZE(routes)))
+		return;
 	if (starts_with(d->path, "/debug/") || view_equal(d->path, "/metrics"))
 		debug(d);
 	else
