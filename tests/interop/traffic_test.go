@@ -99,19 +99,23 @@ func TestTrafficStream(t *testing.T) {
 	until(t, "the stream to be over", func() bool { return s.metrics(t).value("xderp_traffic_streams") == 0 })
 }
 
+// Four per shard; which shard a connection gets is chance.
 func TestTrafficStreamsAreLimited(t *testing.T) {
 	needXderp(t, "has no limit")
-	s := start(t, opts{mode: tlsName, args: []string{"--shards=1"}})
-	for range 4 {
-		if _, _, status := s.traffic(t); !strings.HasPrefix(status, "HTTP/1.1 200 ") {
-			t.Fatal(status)
+	s := start(t, opts{mode: tlsName})
+	most := 4 * s.metrics(t).value("xderp_shards")
+	n := 0.
+	for ; ; n++ {
+		_, _, status := s.traffic(t)
+		if strings.HasPrefix(status, "HTTP/1.1 503 ") {
+			break
+		}
+		if !strings.HasPrefix(status, "HTTP/1.1 200 ") || n == most {
+			t.Fatalf("after %v streams: %s", n, status)
 		}
 	}
-	if _, _, status := s.traffic(t); !strings.HasPrefix(status, "HTTP/1.1 503 ") {
-		t.Fatal(status)
-	}
-	if n := s.metrics(t).value("xderp_traffic_streams"); n != 4 {
-		t.Errorf("%v streams", n)
+	if n < 4 || s.metrics(t).value("xderp_traffic_streams") != n {
+		t.Errorf("%v streams, the relay counts %v", n, s.metrics(t).value("xderp_traffic_streams"))
 	}
 	s.client(t).sync() // the relay goes on
 }
