@@ -54,7 +54,7 @@ static uint8_t *sealed(uint8_t type, const uint8_t *text, size_t n, size_t pad, 
 	if (n)
 		memcpy(p + RECORD_HEAD_LEN, text, n);
 	p[RECORD_HEAD_LEN + n] = type;
-	in = input(&us.rd, p);
+	set_input(&in, &us.rd, p);
 	CHECK(!aead_seal(us.rd.key, &in, p + RECORD_HEAD_LEN, inner));
 	*size = RECORD_HEAD_LEN + inner + AEAD_TAG_LEN;
 	return p;

@@ -391,9 +391,7 @@ func TestSpliceReceiverThatNeverReads(t *testing.T) {
 		t.Errorf("%v packets dropped by name, %v by the kernel", named, kernel)
 	}
 	until(t, "the receiver to be closed", func() bool { return s.varz(t).value("derp_current_connections") == 1 })
-	if n := s.metrics(t).value("xderp_write_timeouts_total"); n != 1 {
-		t.Errorf("%v write timeouts", n)
-	}
+	// By -tcp-write-timeout if a packet came to the shard, by TCP_USER_TIMEOUT if the kernel had them all.
 	s.conservation(t)
 	a.wantGone(stuck.pub, goneDisconnected)
 }

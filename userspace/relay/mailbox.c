@@ -324,14 +324,15 @@ static void give_back(struct shard *s)
 	struct parcel *p = s->mail_done, *last;
 
 	for (; p; p = s->mail_done) {
-		struct mail_slot *slot = slot_of(s->relay, p->home, s->id);
+		const unsigned int home = p->home;	/* p is theirs once it is in the slot */
+		struct mail_slot *slot = slot_of(s->relay, home, s->id);
 
-		for (last = p; last->next && last->next->home == p->home; )
+		for (last = p; last->next && last->next->home == home; )
 			last = last->next;
 		s->mail_done = last->next;
 		last->next = take(&slot->back);
 		__atomic_store_n(&slot->back, p, __ATOMIC_RELEASE);
-		__atomic_fetch_or(&s->relay->shards[p->home]->mail_back_from, 1ULL << s->id, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&s->relay->shards[home]->mail_back_from, 1ULL << s->id, __ATOMIC_SEQ_CST);
 	}
 }
 
