@@ -68,7 +68,7 @@ func (p *probed) derpprobe(t *testing.T, limit time.Duration, args ...string) *e
 // once runs all probes once; bandwidth in every direction, for which its interval is also the time limit.
 func (p *probed) once(t *testing.T, args ...string) {
 	t.Helper()
-	out, err := p.derpprobe(t, 90*time.Second, append(args, "-once", "-bw-interval=60s", "-bw-probe-size-bytes=5000000")...).CombinedOutput()
+	out, err := p.derpprobe(t, 90*time.Second, append(args, "-once", "-bw-interval=60s", "-bw-probe-size-bytes=2000000")...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
