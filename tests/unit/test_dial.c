@@ -81,7 +81,7 @@ static void *answer(void *arg)
 	}
 	/* In pieces. */
 	for (const char *p = a->says; c >= 0 && *p; p += n)
-		n = write(c, p, min_of(strlen(p), (size_t)7));
+		n = send(c, p, min_of(strlen(p), (size_t)7), MSG_NOSIGNAL);	/* who had enough has closed */
 	if (a->keep)
 		while (read(c, buf, sizeof(buf)) > 0)
 			;
