@@ -79,9 +79,12 @@ static void *answer(void *arg)
 		if (strstr(buf, "\r\n\r\n"))
 			break;
 	}
-	/* In pieces. */
-	for (const char *p = a->says; c >= 0 && *p; p += n)
-		n = send(c, p, min_of(strlen(p), (size_t)7), MSG_NOSIGNAL);	/* who had enough has closed */
+	/* In pieces, as long as somebody takes them. */
+	for (const char *p = a->says; c >= 0 && *p; p += n) {
+		n = send(c, p, min_of(strlen(p), (size_t)7), MSG_NOSIGNAL);
+		if (n < 0)
+			break;
+	}
 	if (a->keep)
 		while (read(c, buf, sizeof(buf)) > 0)
 			;
