@@ -95,7 +95,7 @@ static void test_many(void **state)
 	for (unsigned int i = 0; i < N; i++) {
 		k.b[i % 32] = (uint8_t)(k.b[i % 32] * 5 + i);
 		key_to_hex(hex, &k);
-		n += (size_t)sprintf(text + n, "nodekey:%s\n", hex);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "nodekey:%s\n", hex);
 	}
 	assert_int_equal(0, write_file(text, n));
 	assert_int_equal(0, keylist_read(&l, NULL, path, err, sizeof(err)));

@@ -54,7 +54,7 @@ static char *read_line(char *buf, int size, void *ctx)
 	}
 	r->line++;
 	r->continues = line[0] == ' ' || line[0] == '\t';
-	strcpy(buf, "\n");
+	memcpy(buf, "\n", 2);
 	if (memchr(line, '\0', (size_t)n)) {
 		complain(r, r->line);
 		fprintf(r->err, "a zero byte: this is no text\n");
@@ -94,7 +94,7 @@ static size_t setting_in(const struct flag_table *t, const char *text)
 static int append(struct reading *r, const char *more)
 {
 	struct entry *e = container_of(r->f->last, struct entry, next);
-	size_t n = setting_in(r->t, more);
+	size_t n = setting_in(r->t, more), old = strlen(e->value), len = strlen(more);
 	char *longer;
 
 	if (n) {
@@ -103,10 +103,11 @@ static int append(struct reading *r, const char *more)
 			(int)n, more);
 		return 1;
 	}
-	longer = realloc(e->value, strlen(e->value) + strlen(more) + 1);
+	longer = realloc(e->value, old + len + 1);
 	if (!longer)
 		return 0;
-	e->value = strcat(longer, more);
+	memcpy(longer + old, more, len + 1);
+	e->value = longer;
 	return 1;
 }
 

@@ -92,18 +92,19 @@ static void remove_pins(struct pins *p, bool left_over)
 
 int pins_open(struct pins **ret, const char *dir, char *why, size_t len)
 {
+	size_t size = strlen(dir) + 1;
 	struct pins *p;
 	int err;
 
 	err = make_dir(dir, why, len);
 	if (err)
 		return err;
-	p = malloc(sizeof(*p) + strlen(dir) + 1);
+	p = malloc(sizeof(*p) + size);
 	if (!p) {
 		snprintf(why, len, "out of memory");
 		return -ENOMEM;
 	}
-	strcpy(p->path, dir);
+	memcpy(p->path, dir, size);
 	p->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (p->dir == -1) {
 		err = -errno;

@@ -118,13 +118,14 @@ int dial_tcp(const char *host, uint16_t port, uint64_t deadline_ns, char *err, s
 int dial_unix(const char *path, uint64_t deadline_ns, char *err, size_t errlen)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	size_t size = strlen(path) + 1;
 	int fd;
 
-	if (strlen(path) >= sizeof(sa.sun_path)) {
+	if (size > sizeof(sa.sun_path)) {
 		snprintf(err, errlen, "%s is too long for a socket's path", path);
 		return -ENAMETOOLONG;
 	}
-	strcpy(sa.sun_path, path);
+	memcpy(sa.sun_path, path, size);
 	fd = connect_to((struct sockaddr *)&sa, sizeof(sa), deadline_ns);
 	if (fd < 0)
 		snprintf(err, errlen, "can't connect to %s: %s", path, strerror(-fd));
