@@ -16,6 +16,7 @@
 #include "relay/challenge.h"
 #include "status_page.h"	/* made from userspace/admin/status.html */
 #include "wire/form.h"
+#include "wire/urlpath.h"
 
 #define CSP \
 	"Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; form-action 'self'; " \
@@ -517,88 +518,6 @@ static void to_https(struct door *d)
 	textbuf_done(&url);
 }
 
-/* --- paths: cleaned in their encoded form, compared in their decoded one, as Go's mux does */
-
-/* The byte at in.p[*i], decoded; *i moves to its last one. */
-static uint8_t decode_byte(struct view in, size_t *i)
-{
-	int hi, lo;
-
-	if (in.p[*i] != '%' || *i + 2 >= in.n)
-		return in.p[*i];
-	hi = hex_digit(in.p[*i + 1]);
-	lo = hex_digit(in.p[*i + 2]);
-	if (hi < 0 || lo < 0)
-		return '%';
-	*i += 2;
-	return (uint8_t)(hi << 4 | lo);
-}
-
-static void decode(struct textbuf *out, struct view in)
-{
-	for (size_t i = 0; i < in.n; i++) {
-		uint8_t c = decode_byte(in, &i);
-
-		if (c == '/' && in.p[i] != '/')
-			textbuf_puts(out, "%2F");
-		else
-			textbuf_put(out, &c, 1);
-	}
-}
-
-/* What Go leaves alone when it makes a path of bytes. */
-static bool is_plain(uint8_t c)
-{
-	return c && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+,/:;=@", c);
-}
-
-static void encode_byte(struct textbuf *out, uint8_t c)
-{
-	if (is_plain(c))
-		textbuf_put(out, &c, 1);
-	else
-		textbuf_printf(out, "%%%02X", c);
-}
-
-/* The path as Go's URL.EscapedPath has it: as it came, unless it holds what should have been encoded. */
-static void escape(struct textbuf *out, struct view in)
-{
-	bool valid = true;
-
-	for (size_t i = 0; i < in.n; i++)
-		valid = valid && (is_plain(in.p[i]) || (in.p[i] && strchr("!'()*[]%", in.p[i])));
-	for (size_t i = 0; i < in.n; i++) {
-		if (valid)
-			textbuf_put(out, in.p + i, 1);
-		else
-			encode_byte(out, decode_byte(in, &i));
-	}
-}
-
-/* path.Clean of Go, with a trailing slash kept. */
-static void clean(struct textbuf *out, struct view in)
-{
-	size_t i = 0, seg;
-
-	while (i < in.n) {
-		while (i < in.n && in.p[i] == '/')
-			i++;
-		for (seg = i; i < in.n && in.p[i] != '/'; )
-			i++;
-		if (i == seg || (i - seg == 1 && in.p[seg] == '.'))
-			continue;
-		if (i - seg == 2 && !memcmp(in.p + seg, "..", 2)) {
-			while (out->len && out->p[--out->len] != '/')
-				;
-			continue;
-		}
-		textbuf_puts(out, "/");
-		textbuf_put(out, in.p + seg, i - seg);
-	}
-	if (!out->len || in.p[in.n - 1] == '/')
-		textbuf_puts(out, "/");
-}
-
 static struct view text_view(const struct textbuf *b)
 {
 	return (struct view){ (const uint8_t *)b->p, b->len };
@@ -610,7 +529,7 @@ static void redirect_path(struct door *d, struct view path)
 	struct textbuf to = { 0 };
 
 	for (size_t i = 0; i < path.n; i++)
-		encode_byte(&to, path.p[i]);
+		urlpath_encode_byte(&to, path.p[i]);
 	if (d->req->query.n) {
 		textbuf_puts(&to, "?");
 		textbuf_put(&to, d->req->query.p, d->req->query.n);
@@ -694,10 +613,10 @@ static void find_path(struct door *d)
 	struct textbuf escaped = { 0 }, cleaned = { 0 }, decoded = { 0 };
 	struct view in = d->req->path;
 
-	escape(&escaped, in);
+	urlpath_escape(&escaped, in);
 	if (!is_method(d, "CONNECT"))
-		clean(&cleaned, text_view(&escaped));
-	decode(&decoded, is_method(d, "CONNECT") ? in : text_view(&cleaned));
+		urlpath_clean(&cleaned, text_view(&escaped));
+	urlpath_decode(&decoded, is_method(d, "CONNECT") ? in : text_view(&cleaned));
 	d->path = text_view(&decoded);
 	if (give_up(d, &escaped) || give_up(d, &cleaned) || give_up(d, &decoded))
 		;
