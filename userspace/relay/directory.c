@@ -9,81 +9,10 @@
 
 #include "base/util.h"
 #include "kern/peermap.h"
+#include "relay/directory_node.h"
 #include "relay/publish.h"
 
-#define CHUNK_NODES	1024U
-#define MAX_CHUNKS	4096U		/* 4 million keys */
-#define NO_NODE		UINT32_MAX
 #define FIRST_BUCKETS	1024U
-#define MAX_TABLES	24		/* each twice the one before */
-
-struct member {
-	struct directory_member m;
-	uint64_t spoke;			/* order in which members were heard; 0: not yet */
-};
-
-/* seq, key, active and chain are read without the lock: all access is atomic, and a reader believes
- * what it read only if seq was even and did not change. */
-struct node {
-	uint32_t seq;
-	uint32_t chain;			/* next node of the bucket */
-	uint64_t key[KEY_LEN / 8];
-	uint64_t active;		/* packed conn_id; 0: node is free */
-	uint32_t unheard;		/* the active one is not on record as having spoken */
-	/* with the lock only */
-	uint64_t hash;
-	uint64_t last_spoke;
-	struct member one;		/* the only member, unless many is set */
-	struct member *many;		/* owned; all members if there is more than one */
-	uint32_t nmembers, cap;		/* connections of ours: they win over forwarders */
-	uint8_t nfwd, fwd[DIRECTORY_MAX_LINKS];	/* links by which it can be reached, oldest first */
-};
-
-struct table {
-	uint32_t mask;
-	uint32_t heads[];
-};
-
-struct directory {
-	/* Tables grow by replacement; old ones are kept until the end because a reader may stand in one. They add up to
-	 * less than the newest. */
-	struct table *table;
-	uint64_t version;
-	struct node *chunks[MAX_CHUNKS];
-	uint8_t hash_key[crypto_shorthash_KEYBYTES];
-
-	pthread_mutex_t lock __attribute__((aligned(64)));
-	struct table *tables[MAX_TABLES];
-	unsigned int ntables;
-	uint32_t nchunks, free_head;
-	uint64_t nkeys, nforwarded;	/* nodes in use; those with forwarders */
-	uint64_t links[DIRECTORY_MAX_LINKS];	/* packed conn_id each; 0: never up */
-	struct relay_totals totals;
-	struct peermap *peers;		/* borrowed; NULL: none */
-};
-
-#define PACKED_LINK	(1ULL << 63)
-
-static uint64_t pack(struct conn_id id)
-{
-	/* + 1 on the shard keeps a packed id from ever being 0. */
-	return (id.link ? PACKED_LINK : 0) | (uint64_t)(id.shard + 1U) << 56 | (uint64_t)(id.gen & 0xffffff) << 32 | id.slot;
-}
-
-static struct conn_id unpack(uint64_t v)
-{
-	return (struct conn_id){
-		.shard = (uint16_t)((v >> 56 & 0x7f) - 1),
-		.gen = (uint32_t)(v >> 32) & 0xffffff,
-		.slot = (uint32_t)v,
-		.link = v & PACKED_LINK,
-	};
-}
-
-static struct node *node_at(const struct directory *d, uint32_t i)
-{
-	return &__atomic_load_n(&d->chunks[i / CHUNK_NODES], __ATOMIC_ACQUIRE)[i % CHUNK_NODES];
-}
 
 static bool node_key_equal(const struct node *n, const struct key *k)
 {
@@ -162,18 +91,6 @@ static void set_active(struct node *n, uint64_t active)
 	node_end(n);
 }
 
-/* The version is odd while something changes. With the lock. */
-static void change_begin(struct directory *d)
-{
-	__atomic_store_n(&d->version, d->version + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-}
-
-static void change_end(struct directory *d)
-{
-	__atomic_store_n(&d->version, d->version + 1, __ATOMIC_RELEASE);
-}
-
 static void node_link(struct directory *d, struct table *t, uint32_t i)
 {
 	struct node *n = node_at(d, i);
@@ -183,11 +100,6 @@ static void node_link(struct directory *d, struct table *t, uint32_t i)
 	__atomic_store_n(&n->chain, *head, __ATOMIC_RELAXED);
 	node_end(n);
 	__atomic_store_n(head, i, __ATOMIC_RELEASE);
-}
-
-static bool node_used(const struct node *n)
-{
-	return n->nmembers || n->nfwd;
 }
 
 static int table_grow(struct directory *d, uint32_t buckets)
@@ -271,8 +183,7 @@ static struct member *members(struct node *n)
 	return n->many ? n->many : &n->one;
 }
 
-/* With the lock. */
-static uint32_t lookup(struct directory *d, const struct key *k, uint64_t hash)
+uint32_t node_lookup(const struct directory *d, const struct key *k, uint64_t hash)
 {
 	uint32_t i = d->table->heads[hash & d->table->mask];
 
@@ -316,8 +227,7 @@ static void unshow(struct directory *d, const struct node *n)
 	peermap_del(d->peers, &k);
 }
 
-/* A node for a key that has none; the caller gives it its first way to be reached: active. */
-static int node_new(struct directory *d, const struct key *k, uint64_t hash, uint64_t active, uint32_t *ret)
+int node_new(struct directory *d, const struct key *k, uint64_t hash, uint64_t active, uint32_t *ret)
 {
 	struct node *n;
 	uint64_t w;
@@ -394,7 +304,7 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 
 	pthread_mutex_lock(&d->lock);
 	change_begin(d);
-	i = lookup(d, &m->present.key, hash);
+	i = node_lookup(d, &m->present.key, hash);
 	err = i == NO_NODE ? node_new(d, &m->present.key, hash, pack(m->id), &i) : 0;
 	if (!err && !node_at(d, i)->nmembers)
 		add_first(d, node_at(d, i), m);
@@ -410,7 +320,7 @@ int directory_add(struct directory *d, const struct directory_member *m, uint64_
 	return err;
 }
 
-static void node_unlink(struct directory *d, uint32_t i)
+void node_unlink(struct directory *d, uint32_t i)
 {
 	struct node *n = node_at(d, i), *prev;
 	uint32_t *link = &d->table->heads[n->hash & d->table->mask];
@@ -432,8 +342,7 @@ static void node_unlink(struct directory *d, uint32_t i)
 	d->nkeys--;
 }
 
-/* The active one left: the one heard last takes over; with one left, that one; with none, the oldest forwarder. */
-static void pick_active(const struct directory *d, struct node *n)
+void node_pick_active(const struct directory *d, struct node *n)
 {
 	struct member *v = members(n), *best = &v[0];
 
@@ -471,7 +380,7 @@ static void remove_member(struct directory *d, struct node *n, struct conn_id id
 	}
 	if (n->nmembers == 1 || n->active == pack(id)) {
 		__atomic_store_n(&n->unheard, 0, __ATOMIC_RELAXED);
-		pick_active(d, n);
+		node_pick_active(d, n);
 	}
 }
 
@@ -485,14 +394,9 @@ static void remove_last(struct directory *d, uint32_t i)
 	d->totals.clients_local--;
 	d->totals.clients_remote += n->nfwd > 0;
 	if (n->nfwd)
-		pick_active(d, n);
+		node_pick_active(d, n);
 	else
 		node_unlink(d, i);
-}
-
-static enum directory_left left(const struct node *n)
-{
-	return n->nmembers ? DIRECTORY_HERE : n->nfwd ? DIRECTORY_REMOTE : DIRECTORY_GONE;
 }
 
 enum directory_left directory_remove(struct directory *d, uint32_t node, struct conn_id id)
@@ -513,124 +417,6 @@ enum directory_left directory_remove(struct directory *d, uint32_t node, struct 
 	change_end(d);
 	pthread_mutex_unlock(&d->lock);
 	return r;
-}
-
-/* --- forwarders */
-
-void directory_link_up(struct directory *d, unsigned int link, struct conn_id id)
-{
-	id.link = true;
-	pthread_mutex_lock(&d->lock);
-	d->links[link] = pack(id);
-	pthread_mutex_unlock(&d->lock);
-}
-
-static int forwarder_index(const struct node *n, unsigned int link)
-{
-	for (int i = 0; i < n->nfwd; i++)
-		if (n->fwd[i] == link)
-			return i;
-	return -1;
-}
-
-static int add_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
-			 unsigned int max_remote)
-{
-	uint32_t i = lookup(d, k, hash);
-	struct node *n = i == NO_NODE ? NULL : node_at(d, i);
-	int err;
-
-	if (n && forwarder_index(n, link) >= 0)
-		return 0;
-	if ((!n || !n->nfwd) && d->nforwarded >= max_remote)
-		return -ENOSPC;
-	if (!n) {
-		err = node_new(d, k, hash, d->links[link], &i);
-		if (err)
-			return err;
-		n = node_at(d, i);
-	}
-	n->fwd[n->nfwd++] = (uint8_t)link;
-	if (n->nfwd == 1) {
-		d->nforwarded++;
-		d->totals.clients_remote += !n->nmembers;
-	}
-	d->totals.multiforwarder_created += n->nfwd == 2;
-	return 1;
-}
-
-int directory_add_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
-			    unsigned int max_remote)
-{
-	int r;
-
-	pthread_mutex_lock(&d->lock);
-	change_begin(d);
-	r = add_forwarder(d, k, hash, link, max_remote);
-	change_end(d);
-	pthread_mutex_unlock(&d->lock);
-	return r;
-}
-
-static bool remove_forwarder(struct directory *d, uint32_t i, unsigned int link)
-{
-	struct node *n = node_at(d, i);
-	int at = forwarder_index(n, link);
-
-	if (at < 0)
-		return false;
-	n->nfwd--;
-	memmove(&n->fwd[at], &n->fwd[at + 1], (size_t)(n->nfwd - at));
-	d->totals.multiforwarder_deleted += n->nfwd == 1;
-	if (!n->nfwd) {
-		d->nforwarded--;
-		d->totals.clients_remote -= !n->nmembers;
-	}
-	if (!node_used(n))
-		node_unlink(d, i);
-	else if (!n->nmembers && at == 0)
-		pick_active(d, n);
-	return true;
-}
-
-bool directory_remove_forwarder(struct directory *d, const struct key *k, uint64_t hash, unsigned int link,
-				enum directory_left *ret)
-{
-	bool known = false;
-	uint32_t i;
-
-	pthread_mutex_lock(&d->lock);
-	change_begin(d);
-	i = lookup(d, k, hash);
-	if (i != NO_NODE) {
-		known = remove_forwarder(d, i, link);
-		d->totals.forwarder_delete_other += !known;
-		*ret = left(node_at(d, i));
-	}
-	change_end(d);
-	pthread_mutex_unlock(&d->lock);
-	return known;
-}
-
-bool directory_drop_link(struct directory *d, unsigned int link, uint32_t *cursor, struct key *gone, unsigned int *ngone)
-{
-	uint32_t end, all;
-
-	pthread_mutex_lock(&d->lock);
-	change_begin(d);
-	all = d->nchunks * CHUNK_NODES;
-	end = min_of(*cursor + DIRECTORY_STEP, all);
-	for (*ngone = 0; *cursor < end; ++*cursor) {
-		struct node *n = node_at(d, *cursor);
-
-		if (!remove_forwarder(d, *cursor, link) || left(n) != DIRECTORY_GONE)
-			continue;
-		/* A free node keeps its key until it is used again. */
-		memcpy(gone[(*ngone)++].b, n->key, KEY_LEN);
-	}
-	change_end(d);
-	pthread_mutex_unlock(&d->lock);
-	return *cursor < all;
 }
 
 void directory_note_activity(struct directory *d, uint32_t node, struct conn_id id)
@@ -674,7 +460,7 @@ unsigned int directory_members(struct directory *d, const struct key *k, uint64_
 	uint32_t i;
 
 	pthread_mutex_lock(&d->lock);
-	i = lookup(d, k, hash);
+	i = node_lookup(d, k, hash);
 	if (i != NO_NODE) {
 		n = node_at(d, i)->nmembers;
 		v = members(node_at(d, i));
