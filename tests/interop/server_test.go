@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -362,11 +363,17 @@ func portNum(addr string) int {
 	return n
 }
 
-// freePort finds a port below the ephemeral range (so that no outgoing connection takes it) that
-// is free for TCP and UDP.
+const firstPort, numPorts = 10000, 20000
+
+var portsTried atomic.Int32
+
+func init() { portsTried.Store(rand.Int32N(numPorts)) }
+
+// freePort finds a port below the ephemeral range (so that no outgoing connection takes it) that is free for TCP and UDP.
+// None is given out twice: tests that run in parallel hold many that no server has bound yet.
 func freePort() string {
 	for {
-		p := strconv.Itoa(10000 + rand.IntN(20000))
+		p := strconv.Itoa(firstPort + int(portsTried.Add(1)%numPorts))
 		l, err := net.Listen("tcp", ":"+p)
 		if err != nil {
 			continue
@@ -378,6 +385,18 @@ func freePort() string {
 		}
 		u.Close()
 		return p
+	}
+}
+
+// The nodes of a mesh must know each other's ports before any of them runs, so they can't have a second try.
+func TestFreePortsDiffer(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 1000 {
+		p := freePort()
+		if seen[p] {
+			t.Fatalf("port %s was given out twice", p)
+		}
+		seen[p] = true
 	}
 }
 
