@@ -10,10 +10,12 @@
 
 #define PACE	50U
 
-/* A turn with packets: how many connections brought how many, how many of those were in the turn before too. */
+/* Turns with packets: how many connections brought how many, how many of those were in the turn before too; the first is at
+ * this time, and the same comes again so many times, so long after one another. */
 struct step {
 	uint32_t last, packets, heard, again;
 	uint64_t at;
+	unsigned int times, every;
 };
 
 static const struct pace_case {
@@ -42,6 +44,10 @@ static const struct pace_case {
 	{ "one that sends two at once",		{ { 1, 2, 1, 0, 1000 } },				1010, 40, 1 },
 	{ "nine from two",			{ { 1, 9, 2, 0, 1000 } },				1010, 40, 2 },
 	{ "five from one",			{ { 1, 5, 1, 0, 1000 } },				1010, 40, 1 },
+	{ "a trickle from several",		{ { 1, 2, 2, 0, 1000, 30, 50 } },			2460, 0, 4 },
+	{ "what is just no trickle",		{ { 1, 3, 3, 0, 1000, 30, 50 } },			2460, 40, 6 },
+	{ "a trickle that swells",		{ { 1, 2, 2, 0, 1000, 30, 50 }, { 1, 9, 9, 0, 2500, 10, 50 } },	2960, 40, 18 },
+	{ "a pause in a stream",		{ { 1, 9, 9, 0, 1000, 30, 50 }, { 1, 9, 9, 0, 9000 } },	9010, 40, 18 },
 	{ "bulk, and its pace is over",		{ { 1, 6, 1, 0, 1000 } },				1125, 0, UINT32_MAX },
 };
 
@@ -54,6 +60,8 @@ static void run_case(void **state)
 		const struct pace_turn t = { .packets = s->packets, .last = s->last, .heard = s->heard, .again = s->again };
 
 		pace_note(&p, PACE, s->at, &t);
+		for (unsigned int i = 1; i < s->times; i++)
+			pace_note(&p, PACE, s->at + i * s->every, &t);
 	}
 	assert_int_equal(pace_left_ns(&p, PACE, c->asked_at), c->left);
 	assert_int_equal(pace_batch(&p), c->batch);

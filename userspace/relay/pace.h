@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Wake-up moderation: while packets come thick, a shard sleeps out the rest of a pace before its next turn, so that
- * several wake-ups become one and sends carry more. Alone or one at a time, packets never wait. One thread. */
+ * several wake-ups become one and sends carry more. Alone, one at a time or in a trickle, packets never wait. One thread. */
 #ifndef XDERP_PACE_H
 #define XDERP_PACE_H
 
@@ -15,6 +15,10 @@
 #define PACE_BULK_PACKETS	6
 #define PACE_BULK_EACH		5
 
+/* A pace must be worth its delay: it has to last for two and a half packets, at the rate of the last ones. */
+#define PACE_WORTH(each_ns)	((each_ns) * 5 / 2)
+#define PACE_MEMORY	8		/* turns that the rate is a mean of, the latest weighing most */
+
 /* What a turn brought. */
 struct pace_turn {
 	uint64_t packets;	/* at least one */
@@ -25,6 +29,7 @@ struct pace_turn {
 
 struct pace {
 	uint64_t busy_ns;	/* when the last turn with packets began */
+	uint64_t each_ns;	/* mean time from packet to packet, where a pause counts as one pace */
 	uint32_t talker[2];	/* who was heard last in it, and in the one before */
 	unsigned int heard;	/* connections, in it */
 	unsigned int expected;	/* when so many have been heard there is nobody left to wait for */
@@ -35,11 +40,13 @@ struct pace {
 /* The turn that began at now_ns. */
 static inline void pace_note(struct pace *p, uint64_t pace_ns, uint64_t now_ns, const struct pace_turn *t)
 {
-	bool soon = now_ns - p->busy_ns < pace_ns;
+	uint64_t since = now_ns - p->busy_ns;
+	bool soon = since < pace_ns;
 	/* Two peers with one packet in flight speak in turn: nothing comes while they wait for us. */
 	bool in_turn = t->last == p->talker[1] && t->last != p->talker[0];
 
-	p->streaming = t->packets > 1 || (soon && !in_turn);
+	p->each_ns = (p->each_ns * (PACE_MEMORY - 1) + min_of(since, pace_ns) / t->packets) / PACE_MEMORY;
+	p->streaming = (t->packets > 1 || (soon && !in_turn)) && PACE_WORTH(p->each_ns) <= pace_ns;
 	p->bulk = t->packets >= max_of(PACE_BULK_EACH * t->heard, PACE_BULK_PACKETS);
 	p->expected = t->heard + p->heard - t->again;
 	p->heard = t->heard;
