@@ -44,9 +44,9 @@ static const struct pace_case {
 	{ "one that sends two at once",		{ { 1, 2, 1, 0, 1000 } },				1010, 40, 1 },
 	{ "nine from two",			{ { 1, 9, 2, 0, 1000 } },				1010, 40, 2 },
 	{ "five from one",			{ { 1, 5, 1, 0, 1000 } },				1010, 40, 1 },
-	{ "a trickle from several",		{ { 1, 2, 2, 0, 1000, 30, 50 } },			2460, 0, 4 },
+	{ "a trickle from one",			{ { 1, 1, 1, 1, 1000, 30, 30 } },			1880, 0, 1 },
 	{ "what is just no trickle",		{ { 1, 3, 3, 0, 1000, 30, 50 } },			2460, 40, 6 },
-	{ "a trickle that swells",		{ { 1, 2, 2, 0, 1000, 30, 50 }, { 1, 9, 9, 0, 2500, 10, 50 } },	2960, 40, 18 },
+	{ "a trickle that swells",		{ { 1, 1, 1, 1, 1000, 30, 30 }, { 1, 9, 9, 0, 1900, 10, 50 } },	2360, 40, 18 },
 	{ "a pause in a stream",		{ { 1, 9, 9, 0, 1000, 30, 50 }, { 1, 9, 9, 0, 9000 } },	9010, 40, 18 },
 	{ "bulk, and its pace is over",		{ { 1, 6, 1, 0, 1000 } },				1125, 0, UINT32_MAX },
 };
