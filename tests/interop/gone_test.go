@@ -221,3 +221,28 @@ func TestHalfCloseIsDeparture(t *testing.T) {
 		})
 	}
 }
+
+// The departure may be known before the first packet is written; its receiver is told all the same. Not by derper.
+func TestGoneBehindOnlyPacket(t *testing.T) {
+	needXderp(t, "forgets who is written a packet of a client that has left")
+	for _, m := range []mode{plain, tlsName} {
+		t.Run(m.String(), func(t *testing.T) {
+			s := start(t, opts{mode: m})
+			receivers := []*raw{s.client(t), s.client(t), s.client(t), s.client(t)} // at each shard
+			for range 10 {
+				p := s.client(t)
+				for _, a := range receivers {
+					p.sendTo(a.pub, []byte("only words"))
+				}
+				p.c.Close()
+				for _, a := range receivers {
+					a.wantPacket(p.pub, []byte("only words"))
+					a.wantGone(p.pub, goneDisconnected)
+				}
+			}
+			for _, a := range receivers {
+				a.quiet()
+			}
+		})
+	}
+}

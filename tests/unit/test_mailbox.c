@@ -14,6 +14,7 @@
 #include "net/io_impl.h"
 #include "relay/gone.h"
 #include "relay/mailbox.h"
+#include "relay/mesh.h"
 #include "relay/shard.h"
 
 #ifndef TRANSFER_PACKETS
@@ -35,6 +36,7 @@ static int setup(void **state)
 	(void)state;
 	relay = (struct relay){ .cfg = &cfg, .nshards = 2, .mail = mailbox_new(2) };
 	assert_non_null(relay.mail);
+	assert_int_equal(directory_new(&relay.directory, NULL), 0);
 	for (uint16_t i = 0; i < 2; i++)
 		assert_int_equal(shard_new(&relay.shards[i], &relay, i), 0);
 	from = relay.shards[0];
@@ -49,6 +51,8 @@ static int setup(void **state)
 	peer = (struct peer){ .conn = dst, .hidden = true };
 	list_init(&peer.watcher);
 	list_push_back(&to->watchers, &peer.watcher);
+	list_init(&peer.touched);
+	gone_receiver_init(&peer.gone);
 	return 0;
 }
 
@@ -67,6 +71,7 @@ static int teardown(void **state)
 	shard_free(from);
 	shard_free(to);
 	free(relay.mail);
+	directory_free(relay.directory);
 	return 0;
 }
 
@@ -320,6 +325,61 @@ static void no_more_than_a_turns_worth_is_taken(void **state)
 		pop();
 }
 
+/* What waits is written at once. */
+static void write_all(void)
+{
+	struct iovec iov[8];
+	unsigned int n = sendq_gather(dst, iov, ARRAY_SIZE(iov));
+
+	for (unsigned int i = 0; i < n; i++)
+		sendq_sent(dst, iov[i].iov_len);
+}
+
+/* The news of a sender's end is here before its packet is written: nobody else will tell the receiver. But what another
+ * node forwards may come before the news of its sender's login. */
+static void a_sender_has_left(bool forwarded)
+{
+	uint8_t frame[FRAME_BYTES];
+	struct delivery d = packet(frame, 1);
+	struct msg gone = { .type = MSG_GONE, .what = MESH_GONE_REGION };
+	struct pkt *p;
+
+	gone.hash = d.src_hash = key_hash(relay.directory, &gone.present.key);
+	d.forwarded = forwarded;
+	mailbox_send_packet(from, dst_id(), &d);
+	mailbox_send(from, to->id, &gone);
+	mailbox_publish(from);
+	mailbox_receive(to);
+	assert_null(peer.q[PKT_CTL].head);
+	write_all();
+	assert_int_equal(gone_count(to->gone), 1);
+	p = pktq_pop(&peer.q[PKT_CTL]);
+	assert_int_equal(p != NULL, !forwarded);
+	if (p) {
+		assert_int_equal(p->data[0], DERP_PEER_GONE);
+		pkt_free(&to->mem, p);
+	}
+	/* Once. */
+	mailbox_send(from, to->id, &gone);
+	mailbox_publish(from);
+	mailbox_receive(to);
+	assert_int_equal(peer.q[PKT_CTL].n, forwarded);
+	write_all();
+	gone_unsubscribe_all(to->gone, &peer.gone);
+}
+
+static void a_sender_has_left_before_its_packet_is_written(void **state)
+{
+	(void)state;
+	a_sender_has_left(false);
+}
+
+static void a_forwarded_packets_sender_may_be_unknown(void **state)
+{
+	(void)state;
+	a_sender_has_left(true);
+}
+
 static void *sender(void *arg)
 {
 	unsigned int *done = arg;
@@ -396,6 +456,8 @@ int main(void)
 		TEST(the_oldest_are_dropped_over_turns),
 		TEST(the_oldest_are_dropped_over_longer_turns),
 		TEST(no_more_than_a_turns_worth_is_taken),
+		TEST(a_sender_has_left_before_its_packet_is_written),
+		TEST(a_forwarded_packets_sender_may_be_unknown),
 		TEST(two_threads),
 	};
 

@@ -147,7 +147,7 @@ void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct
 	uint32_t n = len - DERP_HDR_LEN - 2 * DERP_KEY_LEN;
 	struct delivery d = {
 		.len = len - DERP_KEY_LEN, .queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned,
-		.class = class_of(frame + len - n, n),
+		.class = class_of(frame + len - n, n), .forwarded = true,
 	};
 	struct key src, dst;
 

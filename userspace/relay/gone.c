@@ -103,22 +103,22 @@ static bool known(struct gone_table *t, struct gone_receiver *r, const uint8_t *
 	return false;
 }
 
-bool gone_subscribe(struct gone_table *t, struct gone_receiver *r, const uint8_t *src_key, uint64_t src_hash)
+int gone_subscribe(struct gone_table *t, struct gone_receiver *r, const uint8_t *src_key, uint64_t src_hash)
 {
 	struct pair *p, **to;
 	uint8_t cls;
 
 	if (r->last_hash == src_hash)
-		return true;
+		return 0;
 	if (known(t, r, src_key, src_hash)) {
 		r->last_hash = src_hash;
-		return true;
+		return 0;
 	}
 	if (r->n >= GONE_MAX_PER_CONN)
-		return false;
+		return -ENOSPC;
 	p = slab_alloc(t->mem, sizeof(*p), &cls);
 	if (!p)
-		return false;
+		return -ENOMEM;
 	if (t->n > 2 * t->mask)
 		table_grow(t);
 	*p = (struct pair){ .receiver = r, .src_hash = src_hash, .slab_class = cls };
@@ -131,7 +131,7 @@ bool gone_subscribe(struct gone_table *t, struct gone_receiver *r, const uint8_t
 	t->n++;
 	r->n++;
 	r->last_hash = src_hash;
-	return true;
+	return 1;
 }
 
 void gone_unsubscribe_all(struct gone_table *t, struct gone_receiver *r)

@@ -28,8 +28,8 @@ void gone_table_free(struct gone_table *t);
 uint64_t gone_count(const struct gone_table *t);
 
 void gone_receiver_init(struct gone_receiver *r);
-/* A packet of src was written to r. False: the limit or memory refused the subscription. */
-bool gone_subscribe(struct gone_table *t, struct gone_receiver *r, const uint8_t *src_key, uint64_t src_hash);
+/* A packet of src was written to r. 1: the first one; 0; -ENOSPC or -ENOMEM: refused. */
+int gone_subscribe(struct gone_table *t, struct gone_receiver *r, const uint8_t *src_key, uint64_t src_hash);
 /* The receiver closes: forget its pairs. */
 void gone_unsubscribe_all(struct gone_table *t, struct gone_receiver *r);
 /* src left: tell() each receiver that was not told before; it may not change the table. */

@@ -146,8 +146,8 @@ static bool lend(struct shard *s, const struct delivery *d, struct parcel_item *
 void mailbox_send_packet(struct shard *s, struct conn_id to, const struct delivery *d)
 {
 	struct parcel_item it = {
-		.slot = to.slot, .gen = to.gen, .class = (uint8_t)d->class, .src_hash = d->src_hash, .queued_ns = d->queued_ns,
-		.source = d->source,
+		.slot = to.slot, .gen = to.gen, .class = (uint8_t)d->class, .forwarded = d->forwarded, .src_hash = d->src_hash,
+		.queued_ns = d->queued_ns, .source = d->source,
 	};
 	struct parcel_item *place;
 
@@ -233,7 +233,7 @@ static void receive_packets(struct shard *s, struct parcel *p)
 	for (unsigned int i = p->first; i < p->n; i++) {
 		struct parcel_item *it = &p->items[i];
 		struct delivery d = {
-			.frame = it->frame, .len = it->len, .class = it->class, .src_hash = it->src_hash,
+			.frame = it->frame, .len = it->len, .class = it->class, .forwarded = it->forwarded, .src_hash = it->src_hash,
 			.queued_ns = it->queued_ns, .parcel = p, .source = it->source,
 		};
 

@@ -64,6 +64,22 @@ static void tell_receiver(struct gone_receiver *r, const struct key *src, void *
 		STAT_INC(&s->stats, gone_disconnected_frames);
 }
 
+bool mesh_subscribe(struct conn *c, const uint8_t *src, uint64_t hash, bool forwarded)
+{
+	struct shard *s = c->shard;
+	struct conn_id id;
+	struct key k;
+	int r = gone_subscribe(s->gone, &c->peer->gone, src, hash);
+
+	if (r <= 0 || forwarded)
+		return r >= 0;
+	/* A packet is written later than it is queued: the news that its sender left may have been here in between. */
+	memcpy(k.b, src, KEY_LEN);
+	if (!directory_find(s->relay->directory, &k, hash, &id))
+		gone_announce(s->gone, &k, hash, tell_receiver, s);
+	return true;
+}
+
 void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what)
 {
 	uint8_t frame[FRAME_PEER_GONE_LEN];

@@ -20,6 +20,10 @@ void mesh_announce_gone(struct shard *s, const struct key *k, uint64_t hash, uns
 void mesh_peer_present(struct shard *s, const struct frame_present *p);
 void mesh_peer_gone(struct shard *s, const struct key *k, uint64_t hash, unsigned int what);
 
+/* A packet of src goes to c, which must hear when src is gone. forwarded: another node sent it, and only that one knows src.
+ * False: the limit or memory refused it. */
+bool mesh_subscribe(struct conn *c, const uint8_t *src, uint64_t hash, bool forwarded);
+
 /* WatchConns: flood what is here, then keep it up to date. */
 void mesh_watch(struct conn *c);
 void mesh_unwatch(struct conn *c);

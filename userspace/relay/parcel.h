@@ -28,6 +28,7 @@ struct parcel_item {
 	uint32_t len;			/* of frame */
 	uint32_t source;		/* as in struct delivery */
 	uint8_t class;			/* enum pkt_class */
+	bool forwarded;			/* as in struct delivery */
 	bool owned;			/* frame lies in a struct pkt, not in a receive buffer */
 	void *lent;			/* struct pkt or struct rbuf of the home shard */
 	uint64_t src_hash;

@@ -28,6 +28,7 @@ struct pkt {
 	uint64_t queued_ns;
 	uint32_t len;		/* of the wire frame */
 	uint8_t class;		/* enum pkt_class */
+	bool forwarded;		/* as in struct delivery */
 	uint8_t slab_class;
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "relay/forward.h"
+#include "relay/mesh.h"
 #include "relay/publish.h"
 #include "relay/shard.h"
 #include "relay/spliced.h"
@@ -67,7 +68,7 @@ static void count_sent(struct conn *c, const struct pkt *p)
 	}
 	STAT_INC(&s->stats, packets_sent);
 	STAT_ADD(&s->stats, bytes_sent, n);
-	if (!gone_subscribe(s->gone, &c->peer->gone, p->data + DERP_HDR_LEN, p->src_hash))
+	if (!mesh_subscribe(c, p->data + DERP_HDR_LEN, p->src_hash, p->forwarded))
 		STAT_INC(&s->stats, gone_subscriptions_refused);
 }
 
@@ -102,6 +103,7 @@ static struct pkt *own(struct conn *c, struct pkt *p)
 		return NULL;
 	}
 	memcpy(n->data, p->data, p->len);
+	n->forwarded = p->forwarded;
 	n->src_hash = p->src_hash;
 	n->queued_ns = p->queued_ns;
 	pkt_free(mem, p);
@@ -126,6 +128,7 @@ static struct pkt *delivery_pkt(struct conn *to, const struct delivery *d)
 	if (!p)
 		return NULL;
 	p->class = (uint8_t)d->class;
+	p->forwarded = d->forwarded;
 	p->src_hash = d->src_hash;
 	p->queued_ns = d->queued_ns;
 	return p;

@@ -20,6 +20,7 @@ struct delivery {
 	uint32_t len;
 	const uint8_t *head;		/* FRAME_FORWARD_LEN bytes that go in front; NULL: frame is all */
 	enum pkt_class class;		/* PKT_DISCO or PKT_DATA */
+	bool forwarded;			/* by another node: we need not know its source */
 	uint64_t src_hash;
 	uint32_t source;		/* spliced_source() of the sender */
 	uint64_t queued_ns;

@@ -8,6 +8,7 @@
 #include "relay/conn_send.h"
 #include "relay/forward.h"
 #include "relay/mailbox.h"
+#include "relay/mesh.h"
 #include "relay/publish.h"
 #include "relay/rate.h"
 #include "relay/sendq.h"
@@ -362,12 +363,11 @@ static void on_timer(struct timer *t, void *ctx)
 void spliced_open_flow(struct conn *to, const struct delivery *d)
 {
 	struct spliced *sp = to->peer->spliced;
-	struct peer *p = to->peer;
 
 	if (!sp || SHARED(sp, held) || d->source == sp->flow_from || d->head)
 		return;
 	/* Who gets its packets by the kernel must be told when it goes. */
-	if (!gone_subscribe(to->shard->gone, &p->gone, d->frame + DERP_HDR_LEN, d->src_hash))
+	if (!mesh_subscribe(to, d->frame + DERP_HDR_LEN, d->src_hash, d->forwarded))
 		return;
 	if (splice_open_flow(splicer(to), d->source - 1, sp->place))
 		return;
