@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 BOTH = ("xderpd", "derper")
 WITH_FLOOR = ("xderpd", "derper", "floor", "direct")	# direct: no relay; what it costs is subtracted
 TRAFFIC = "1,400 B"
+COST_SLICES = 3		# what is subtracted must have seen the same machine: neighbours come and go within seconds
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Cell:
     kind: str = "cost"		# cost, rate, latency, idle, storm, scenario
     limit_s: int = 60		# a run that takes longer is void
     rounds: int = 0		# at most; 0: as many as there are
+    slices: int = 1		# short runs that a round is cut into, each of them a round of its own in the results
     half_of: str = ""		# cell whose rate of derper, halved, is the rate of this one
     netem: str = ""
     guest: bool = False		# measured in the virtual machine
@@ -27,7 +29,7 @@ class Cell:
 def cost(size, pairs, burst=1, tls=True):
     name = f"{'TLS' if tls else 'plain'} {size:,} B, {pairs} pairs" + (f", bursts of {burst}" if burst > 1 else "")
     return Cell(f"cost-{'tls' if tls else 'plain'}-{size}-{pairs}-{burst}", name, tls,
-                ["--size", str(size), "--pairs", str(pairs), "--burst", str(burst), "--window", "16"], WITH_FLOOR)
+                ["--size", str(size), "--pairs", str(pairs), "--burst", str(burst), "--window", "16"], WITH_FLOOR, slices=COST_SLICES)
 
 
 def rate(burst):
@@ -44,7 +46,7 @@ def expected_cells(idle, storm):
         cost(1400, 10, 8), cost(1400, 10, 16), cost(1400, 10, 8, False), cost(1400, 10, 16, False),
         rate(1), rate(8),
         Cell("half", f"TLS {TRAFFIC}, 10 pairs, half of derper's highest rate", True, ["--size", "1400", "--pairs", "10"],
-             kind="latency", half_of="rate-1"),
+             kind="latency", half_of="rate-1", slices=2),
         Cell("pingpong", f"TLS {TRAFFIC}, one packet in flight", True, ["--pingpong"], ("xderpd", "derper", "floor"),
              kind="latency"),
         Cell("pingpong-plain", f"plain {TRAFFIC}, one packet in flight", False, ["--pingpong"], ("xderpd", "derper", "floor"),
