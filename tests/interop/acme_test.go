@@ -137,17 +137,25 @@ func startLetsEncrypt(t *testing.T, certdir string) *server {
 	return s
 }
 
+// A relay without a certificate, and a CA that finds it; nil where there is no network to have for oneself.
+func startACME(t *testing.T, certdir string, externalAccount bool) (*server, *pebble, *dnsZone) {
+	needACME(t)
+	if !ownNetwork(t) {
+		return nil, nil, nil
+	}
+	s := startLetsEncrypt(t, certdir)
+	dns := startDNS(t, "127.0.0.1:0", map[string][]string{testName + " A": {"127.0.0.1"}})
+	return s, startPebble(t, portOf(s.httpAddr), dns.addr, externalAccount), dns
+}
+
 // A relay with -certmode letsencrypt and no certificate comes up and says what to do; xderp-acme gets one from a CA, which
 // asks the relay, and the relay takes it; then a renewal, under connected clients. derper's cache is used if there is one.
 func TestACMEIssueAndRenew(t *testing.T) {
-	needACME(t)
-	if !ownNetwork(t) {
+	certdir := t.TempDir()
+	s, ca, _ := startACME(t, certdir, false)
+	if s == nil {
 		return
 	}
-	certdir := t.TempDir()
-	s := startLetsEncrypt(t, certdir)
-	dns := startDNS(t, "127.0.0.1:0", map[string][]string{testName + " A": {"127.0.0.1"}})
-	ca := startPebble(t, portOf(s.httpAddr), dns.addr, false)
 	roots := ca.roots(t)
 
 	if log := s.log.String(); !strings.Contains(log, "event=no_certificate") || !strings.Contains(log, "xderp-acme") {
@@ -232,14 +240,11 @@ func TestACMEIssueAndRenew(t *testing.T) {
 
 // A CA that wants an external account, and what goes wrong before the CA is asked.
 func TestACMEExternalAccount(t *testing.T) {
-	needACME(t)
-	if !ownNetwork(t) {
+	certdir := t.TempDir()
+	s, ca, dns := startACME(t, certdir, true)
+	if s == nil {
 		return
 	}
-	certdir := t.TempDir()
-	s := startLetsEncrypt(t, certdir)
-	dns := startDNS(t, "127.0.0.1:0", map[string][]string{testName + " A": {"127.0.0.1"}})
-	ca := startPebble(t, portOf(s.httpAddr), dns.addr, true)
 	if out, err := s.xderpACME(t, ca, nil); err == nil || !strings.Contains(out, "EAB_KID") {
 		t.Errorf("without an account: %v\n%s", err, out)
 	}

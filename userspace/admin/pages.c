@@ -457,22 +457,29 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 
 #define N(v)	((json_int_t)(v))
 
+/* How many were at most each bound, under the bound's name; returns how many there were in all. n has nbounds + 1. */
+static uint64_t buckets(json_t *v, const uint64_t *n, const unsigned int *bounds, unsigned int nbounds, const char *unit)
+{
+	uint64_t sum = 0;
+	char name[16];
+
+	for (unsigned int i = 0; i < nbounds; i++) {
+		sum += n[i];
+		snprintf(name, sizeof(name), "%u%s", bounds[i], unit);
+		json_object_set_new(v, name, json_integer(N(sum)));
+	}
+	return sum + n[nbounds];
+}
+
 static json_t *flush_vars(const struct shard_stats *st)
 {
 	static const unsigned int bounds[FLUSH_BUCKETS - 1] = FLUSH_BOUNDS;
 	json_t *v = json_object();
-	uint64_t sum = 0;
-	char name[16];
+	uint64_t all = buckets(v, st->flush_frames, bounds, FLUSH_BUCKETS - 1, "");
 
-	for (unsigned int i = 0; i < FLUSH_BUCKETS - 1; i++) {
-		sum += st->flush_frames[i];
-		snprintf(name, sizeof(name), "%u", bounds[i]);
-		json_object_set_new(v, name, json_integer(N(sum)));
-	}
-	sum += st->flush_frames[FLUSH_BUCKETS - 1];
-	json_object_set_new(v, "+Inf", json_integer(N(sum)));
+	json_object_set_new(v, "+Inf", json_integer(N(all)));
 	json_object_set_new(v, "sum", json_integer(N(st->flush_frames_sum)));
-	json_object_set_new(v, "count", json_integer(N(sum)));
+	json_object_set_new(v, "count", json_integer(N(all)));
 	return v;
 }
 
@@ -480,15 +487,9 @@ static json_t *rtt_vars(const struct shard_stats *st)
 {
 	static const unsigned int bounds[RTT_BUCKETS - 1] = RTT_BOUNDS_MS;
 	json_t *v = json_object();
-	uint64_t sum = 0;
-	char name[16];
+	uint64_t all = buckets(v, st->rtt, bounds, RTT_BUCKETS - 1, "ms");
 
-	for (unsigned int i = 0; i < RTT_BUCKETS - 1; i++) {
-		sum += st->rtt[i];
-		snprintf(name, sizeof(name), "%ums", bounds[i]);
-		json_object_set_new(v, name, json_integer(N(sum)));
-	}
-	json_object_set_new(v, "inf", json_integer(N(sum + st->rtt[RTT_BUCKETS - 1])));
+	json_object_set_new(v, "inf", json_integer(N(all)));
 	return v;
 }
 
