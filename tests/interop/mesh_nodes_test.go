@@ -195,7 +195,7 @@ func TestMeshOldestForwarder(t *testing.T) {
 	nodes := startNodes(t, tlsName, "x", "x", "x")
 	from := nodes[0].client(t)
 	first := nodes[1].client(t)
-	connectAll(t, from, first)
+	connectAll(t, from, first, nodes[2].client(t)) // node 0 has heard from both, of its own links too
 	before := nodes[0].varz(t)
 	second := nodes[2].clientAs(t, first.priv, infoUsual)
 	other := nodes[2].client(t) // known at node 0 later than second
@@ -226,7 +226,9 @@ func TestMeshOldestForwarder(t *testing.T) {
 	second.drain()
 	second.c.Close()
 	from.wantGone(first.pub, goneDisconnected)
-	nodes[0].wantVarz(t, before, map[string]float64{"derp_multiforwarder_created": 1, "derp_multiforwarder_deleted": 1})
+	if isXderp() { // a derper that finds itself in the list logs in first, and the others hear of it
+		nodes[0].wantVarz(t, before, map[string]float64{"derp_multiforwarder_created": 1, "derp_multiforwarder_deleted": 1})
+	}
 }
 
 // A relay whose list names only itself finds out, and lets go.
