@@ -134,7 +134,7 @@ $(B)/unit/%: tests/unit/%.c $(LIB) $(wildcard tests/lib/*.h)
 $(B)/unit/test_splice: $(B)/tests/unit/splice_run.skel.h
 
 # --- what tools/vm runs: its guest has neither the compilers nor the time to build anything
-.PHONY: vm-tests check-vm
+.PHONY: vm-tests check-vm check-long
 vm-tests: $(B)/xderpd $(B)/xderpctl $(B)/interop.test
 	$(Q)$(MAKE) --no-print-directory $(ASAN) units
 $(B)/interop.test: FORCE
@@ -142,6 +142,9 @@ $(B)/interop.test: FORCE
 	$(Q)tools/go test -C tests/interop -c -o $(abspath $@) .
 check-vm:
 	@VM_FULL=1 tests/run deps build-vm 'vm*'
+# Hours: hand-overs of the splice and the like, thousands of times.
+check-long:
+	@LONG=1 tests/run deps build-gcc 'long-*'
 
 # --- fuzzing: clang's libFuzzer over each codec; FUZZ_SECONDS each
 FUZZ_SECONDS ?= 5
@@ -188,6 +191,7 @@ help:
 	@echo 'make test    deps, then every test there is'
 	@echo 'make check   unit tests under ASan and UBSan'
 	@echo 'make check-vm  what needs a stock kernel or a bad network, in a virtual machine'
+	@echo 'make check-long  the splice under load, 100,000 hand-overs: an hour on two quiet processors'
 	@echo 'make fuzz    fuzzers, FUZZ_SECONDS each'
 	@echo 'make install programs, manual pages, completion, systemd units, example settings; PREFIX, DESTDIR'
 	@echo 'make lint    layout rules, shell and Go checks'

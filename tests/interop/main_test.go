@@ -19,6 +19,9 @@
 //	XDERP_NETEM      loopback may be disturbed with netem, nobody else needs it
 //	XDERP_HANDOVERS  changes of hands of a stream in the splice's test (30)
 //	XDERP_CHURN      clients that come and go there (100)
+//	XDERP_GONE       clients there whose end is told to one that is served by the kernel at full speed (30; at most 8,000)
+//	XDERP_UNREAD     clients there that are closed with bytes unread (20)
+//	XDERP_KILLS      relays there that are killed while packets flow (2)
 //	XDERP_ORPHAN_SECONDS  how long a spliced pair is watched without a relay (1)
 //	XDERP_KEEP       keep the servers' files and print where they are
 //

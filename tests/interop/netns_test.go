@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -32,7 +34,7 @@ func ownNetwork(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+t.Name()+"$")
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+t.Name()+"$", "-test.timeout=0", fmt.Sprintf("-test.short=%v", testing.Short()))
 	cmd.Env = append(os.Environ(), "XDERP_OWN_NETWORK=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // the signal comes when the thread ends that asked for it
@@ -49,6 +51,7 @@ func ownNetwork(t *testing.T) bool {
 	case !strings.Contains(string(out), "--- PASS: "+t.Name()):
 		t.Fatalf("it did not run:\n%s", out)
 	}
+	t.Logf("\n%s", out)
 	return false
 }
 
@@ -68,14 +71,55 @@ func mustRun(t testing.TB, name string, args ...string) string {
 
 // far is another machine: a network namespace at the other end of a veth.
 type far struct {
-	t   testing.TB
-	pid string
+	t    testing.TB
+	pid  string
+	near string // our address, for those there
+}
+
+// remotes, if any, are where clients are: each connection to a relay comes from the next of them. Relays listen on all addresses.
+var (
+	remotes []*far
+	dialled atomic.Uint32
+)
+
+// addRemote makes another one: a network namespace at the other end of a veth. It sends what its own card would cut into
+// segments (whole), or has a card that cannot do that (cut).
+func addRemote(t testing.TB, cut bool) {
+	t.Helper()
+	f := newNetwork(t)
+	n := len(remotes)
+	dev := fmt.Sprintf("clients%d", n)
+	f.near = fmt.Sprintf("198.51.100.%d", 8*n+1)
+	ip(t, "link", "add", dev, "type", "veth", "peer", "name", "far", "netns", f.pid)
+	ip(t, "link", "set", dev, "up")
+	ip(t, "addr", "add", f.near+"/29", "dev", dev)
+	f.ip("link", "set", "far", "up")
+	f.ip("addr", "add", fmt.Sprintf("198.51.100.%d/29", 8*n+2), "dev", "far")
+	if cut {
+		f.offload(unix.ETHTOOL_STSO, 0)
+		f.offload(unix.ETHTOOL_SGSO, 0)
+	}
+	remotes = append(remotes, f)
+	t.Cleanup(func() {
+		remotes = remotes[:n]
+		ip(t, "link", "del", dev)
+	})
+}
+
+// dialRelay connects to a relay's main port: from here, or from the next remote.
+func dialRelay(ctx context.Context, d *net.Dialer, addr string) (c net.Conn, err error) {
+	if len(remotes) == 0 {
+		return d.DialContext(ctx, "tcp", addr)
+	}
+	f := remotes[dialled.Add(1)%uint32(len(remotes))]
+	f.do(func() { c, err = d.DialContext(ctx, "tcp", net.JoinHostPort(f.near, portOf(addr))) })
+	return c, err
 }
 
 // newNetwork is a network namespace with a loopback interface and nothing else.
 func newNetwork(t testing.TB) *far {
 	t.Helper()
-	holder := exec.Command("sleep", "600")
+	holder := exec.Command("sleep", "infinity")
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
@@ -84,7 +128,7 @@ func newNetwork(t testing.TB) *far {
 		holder.Process.Kill()
 		holder.Wait()
 	})
-	f := &far{t, strconv.Itoa(holder.Process.Pid)}
+	f := &far{t: t, pid: strconv.Itoa(holder.Process.Pid)}
 	f.ip("link", "set", "lo", "up")
 	return f
 }
@@ -222,6 +266,7 @@ func kernelComplaints(t testing.TB) {
 		return // not ours to read
 	}
 	log.Seek(0, io.SeekEnd)
+	warnAgain(t)
 	t.Cleanup(func() {
 		defer log.Close()
 		fd := int(log.Fd())
@@ -239,6 +284,15 @@ func kernelComplaints(t testing.TB) {
 			}
 		}
 	})
+}
+
+// warnAgain lets the kernel say again what it says only once after its start.
+func warnAgain(t testing.TB) {
+	dir := t.TempDir()
+	if syscall.Mount("debugfs", dir, "debugfs", 0, "") == nil {
+		os.WriteFile(filepath.Join(dir, "clear_warn_once"), []byte("1"), 0)
+		syscall.Unmount(dir, syscall.MNT_DETACH)
+	}
 }
 
 // frame builds the Ethernet header of a packet from far to near.

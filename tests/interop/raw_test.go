@@ -5,6 +5,7 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
@@ -95,7 +96,17 @@ type raw struct {
 // tcp dials the main port.
 func (s *server) tcp(t testing.TB) *net.TCPConn {
 	t.Helper()
-	return dialTCP(t, s.addr)
+	return s.tcpBy(t, &net.Dialer{Timeout: patience})
+}
+
+func (s *server) tcpBy(t testing.TB, d *net.Dialer) *net.TCPConn {
+	t.Helper()
+	c, err := dialRelay(context.Background(), d, s.addr)
+	if err != nil {
+		t.Fatalf("dial %s: %v", s.addr, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
 }
 
 func dialTCP(t testing.TB, addr string) *net.TCPConn {

@@ -121,6 +121,9 @@ func newServer(t testing.TB, o opts) *server {
 	t.Helper()
 	if o.host == "" {
 		o.host = "127.0.0.1"
+		if len(remotes) > 0 {
+			o.host = wildcard
+		}
 	}
 	if o.name == "" {
 		o.name = testName

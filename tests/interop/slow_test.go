@@ -27,12 +27,7 @@ func (s *server) narrowAs(t testing.TB, info string) *raw {
 			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
 		})
 	}}
-	c, err := d.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	r := newRaw(t, s, s.secure(t, c, nil))
+	r := newRaw(t, s, s.secure(t, s.tcpBy(t, &d), nil))
 	if err := r.upgrade(); err != nil {
 		t.Fatal(err)
 	}

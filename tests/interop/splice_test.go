@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"tailscale.com/derp"
 	"tailscale.com/types/key"
 )
 
@@ -119,19 +120,24 @@ func TestSpliceExchange(t *testing.T) {
 	}
 }
 
-// handOvers: a sends to b by the kernel, with a few packets in flight, while a shard writes to b too: packets of m, whose connection is
-// not the kernel's, and answers to pings. It ends when the stream has changed hands n times, and everything has arrived.
+// handOvers are streams that change hands under load: by the kernel, with a few packets in flight, while shards write into them, too.
 type handOvers struct {
-	t        *testing.T
 	s        *server
-	a, b, m  *raw
-	writing  sync.Mutex // of b
+	streams  []*handedOver
 	stop     chan struct{}
-	acks     chan bool
-	sent     [3]uint64 // by a, m, and pings; final once senders have ended
 	senders  sync.WaitGroup
 	allSent  chan struct{}
 	received chan error
+}
+
+// handedOver is one: a sends to b, and so does m, whose connection is not the kernel's; b's pings are answered there, too.
+type handedOver struct {
+	*handOvers
+	a, b, m *raw
+	writing sync.Mutex // of b
+	acks    chan bool  // a's packets that are back
+	arrived chan bool  // m's packets that are there: a relay that stood still would find more than a queue holds
+	sent    [3]uint64  // by a, m, and pings; final once senders have ended
 }
 
 func (h *handOvers) stopped() bool {
@@ -143,7 +149,7 @@ func (h *handOvers) stopped() bool {
 	}
 }
 
-func (h *handOvers) sendA() error {
+func (h *handedOver) sendA() error {
 	for !h.stopped() {
 		select {
 		case <-h.acks:
@@ -158,15 +164,20 @@ func (h *handOvers) sendA() error {
 	return nil
 }
 
-func (h *handOvers) writeB(frame []byte) error {
+func (h *handedOver) writeB(frame []byte) error {
 	h.writing.Lock()
 	defer h.writing.Unlock()
 	_, err := h.b.c.Write(frame)
 	return err
 }
 
-func (h *handOvers) sendM() error {
+func (h *handedOver) sendM() error {
 	for !h.stopped() {
+		select {
+		case <-h.arrived:
+		case <-time.After(patience):
+			return fmt.Errorf("of %d packets from m some do not arrive", h.sent[1])
+		}
 		if _, err := h.m.c.Write(encode(fSendPacket, h.b.pub.AppendTo(nil), numberedPacket(h.sent[1]))); err != nil {
 			return err
 		}
@@ -180,10 +191,13 @@ func (h *handOvers) sendM() error {
 	return nil
 }
 
-// next is the next frame, or false if all has been sent and nothing more comes for a while.
+// next is the next frame but KeepAlive, or false if all has been sent and nothing more comes for a while.
 func (h *handOvers) next(r *raw, complete func() bool) (frame, bool, error) {
 	for {
 		f, err := r.frameBy(time.Now().Add(100 * time.Millisecond))
+		if err == nil && f.typ == fKeepAlive {
+			continue
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return f, true, err
 		}
@@ -197,7 +211,7 @@ func (h *handOvers) next(r *raw, complete func() bool) (frame, bool, error) {
 	}
 }
 
-func (h *handOvers) receiveA() error {
+func (h *handedOver) receiveA() error {
 	for back := uint64(0); ; back++ {
 		f, more, err := h.next(h.a, func() bool { return back == h.sent[0] })
 		if err != nil || !more {
@@ -210,7 +224,7 @@ func (h *handOvers) receiveA() error {
 	}
 }
 
-func (h *handOvers) receiveB() error {
+func (h *handedOver) receiveB() error {
 	next := map[key.NodePublic]uint64{}
 	for pongs := uint64(0); ; {
 		f, more, err := h.next(h.b, func() bool { return next[h.a.pub] == h.sent[0] && next[h.m.pub] == h.sent[1] })
@@ -227,7 +241,9 @@ func (h *handOvers) receiveB() error {
 				return fmt.Errorf("from %v: %d bytes that begin with %x, instead of packet %d", from.ShortString(), len(p), p[:min(9, len(p))], next[from])
 			}
 			next[from]++
-			if from == h.a.pub {
+			if from == h.m.pub {
+				h.arrived <- true
+			} else {
 				err = h.writeB(encode(fSendPacket, h.a.pub.AppendTo(nil), []byte("back")))
 			}
 		case fPong:
@@ -249,31 +265,45 @@ func numberedPacket(seq uint64) []byte {
 	return payload(11, seq, 9+int(seq*37%1300))
 }
 
-func (h *handOvers) run(n float64) {
-	h.t.Helper()
-	const window = 2
-	h.stop, h.allSent = make(chan struct{}), make(chan struct{})
-	h.acks, h.received = make(chan bool, 1<<10), make(chan error, 4)
+func (h *handOvers) add(a, b, m *raw) {
+	const window, ofM = 2, 8
+	o := &handedOver{handOvers: h, a: a, b: b, m: m, acks: make(chan bool, window), arrived: make(chan bool, ofM)}
 	for range window {
-		h.acks <- true
+		o.acks <- true
 	}
-	for _, r := range []*raw{h.a, h.b, h.m} {
+	for range ofM {
+		o.arrived <- true
+	}
+	for _, r := range []*raw{a, b, m} {
 		r.c.SetWriteDeadline(time.Time{})
 	}
-	taken := func() float64 { return h.s.metrics(h.t).value("xderp_splice_taken_total") }
+	h.streams = append(h.streams, o)
+}
+
+func (h *handOvers) begin() {
+	h.stop, h.allSent, h.received = make(chan struct{}), make(chan struct{}), make(chan error, 4*len(h.streams))
+	for _, o := range h.streams {
+		for _, send := range []func() error{o.sendA, o.sendM} {
+			h.senders.Add(1)
+			go func() {
+				defer h.senders.Done()
+				if err := send(); err != nil {
+					h.received <- err
+				}
+			}()
+		}
+		for _, receive := range []func() error{o.receiveA, o.receiveB} {
+			go func() { h.received <- receive() }()
+		}
+	}
+}
+
+// run ends when the streams have changed hands n times in all, and everything has arrived.
+func (h *handOvers) run(t *testing.T, n float64) {
+	t.Helper()
+	taken := func() float64 { return h.s.metrics(t).value("xderp_splice_taken_total") }
 	start := taken()
-	for _, send := range []func() error{h.sendA, h.sendM} {
-		h.senders.Add(1)
-		go func() {
-			defer h.senders.Done()
-			if err := send(); err != nil {
-				h.received <- err
-			}
-		}()
-	}
-	for _, receive := range []func() error{h.receiveA, h.receiveB} {
-		go func() { h.received <- receive() }()
-	}
+	h.begin()
 	var err error
 	for begin := time.Now(); err == nil && taken()-start < n; {
 		select {
@@ -287,35 +317,198 @@ func (h *handOvers) run(n float64) {
 	close(h.stop)
 	h.senders.Wait()
 	close(h.allSent)
-	for range 2 {
+	for range 2 * len(h.streams) {
 		if err == nil {
 			err = <-h.received
 		}
 	}
 	if err != nil {
-		h.t.Fatalf("%v; drops: %v", err, h.s.metrics(h.t).sum("xderp_packets_dropped_total"))
+		t.Fatalf("%v; drops: %v", err, h.s.metrics(t).sum("xderp_packets_dropped_total"))
 	}
-	h.t.Logf("%v hand-overs, %d packets by the kernel's source, %d by a shard's; the kernel moved %v in all",
-		taken()-start, h.sent[0], h.sent[1], h.s.metrics(h.t).value("xderp_packets_spliced_total"))
+	var kernels, shards uint64
+	for _, o := range h.streams {
+		kernels, shards = kernels+o.sent[0], shards+o.sent[1]
+	}
+	t.Logf("%v hand-overs, %d packets by the kernel's sources, %d by shards'; the kernel moved %v in all",
+		taken()-start, kernels, shards, h.s.metrics(t).value("xderp_packets_spliced_total"))
 }
 
 // One writer per stream: nothing is lost, reordered or torn when it changes. XDERP_HANDOVERS is how often it does.
 func TestSpliceHandOvers(t *testing.T) {
+	const streams = 4
 	for _, shards := range shardCounts {
 		t.Run(shards, func(t *testing.T) {
 			s := startSplice(t, "on", opts{mesh: true, args: []string{shards}})
-			a, b := s.splicedPair(t)
-			m := s.meshClient(t)
-			h := handOvers{t: t, s: s, a: a, b: b, m: m}
-			h.run(float64(envInt("XDERP_HANDOVERS", 30)))
+			h := handOvers{s: s}
+			for range streams {
+				a, b := s.splicedPair(t)
+				h.add(a, b, s.meshClient(t))
+			}
+			h.run(t, float64(envInt("XDERP_HANDOVERS", 30)))
 			s.wantNoDrops(t)
 			s.conservation(t)
 			// Who got packets by the kernel is told, too, when their source goes.
+			a, b, m := h.streams[0].a, h.streams[0].b, h.streams[0].m
 			m.c.Close()
 			b.wantGone(m.pub, goneDisconnected)
 			s.untilSpliced(t, a, b)
 			a.c.Close()
 			b.wantGone(a.pub, goneDisconnected)
+		})
+	}
+}
+
+// flood is a stream from a to b with a few packets in flight, every byte checked; b's answers let it go on.
+type flood struct {
+	a, b   *raw
+	stop   chan struct{}
+	errs   chan error // of both ends
+	others chan other
+}
+
+// other is what one of its ends gets besides.
+type other struct {
+	at *raw
+	frame
+}
+
+func startFlood(a, b *raw, window int) *flood {
+	f := &flood{a: a, b: b, stop: make(chan struct{}), errs: make(chan error, 2), others: make(chan other, 1<<10)}
+	a.c.SetWriteDeadline(time.Time{})
+	b.c.SetWriteDeadline(time.Time{})
+	go func() { f.errs <- f.send(uint64(window)) }()
+	go func() { f.errs <- f.receive() }()
+	return f
+}
+
+// send ends with an empty packet, after which nothing comes.
+func (f *flood) send(window uint64) error {
+	stop := f.stop
+	for sent, back := uint64(0), uint64(0); ; {
+		select {
+		case <-stop:
+			window, stop = 0, nil
+		default:
+		}
+		if stop == nil && back == sent {
+			_, err := f.a.c.Write(encode(fSendPacket, f.b.pub.AppendTo(nil)))
+			return err
+		}
+		if sent < back+window {
+			if _, err := f.a.c.Write(encode(fSendPacket, f.b.pub.AppendTo(nil), numberedPacket(sent))); err != nil {
+				return err
+			}
+			sent++
+			continue
+		}
+		fr, err := f.a.frame()
+		if err != nil {
+			return fmt.Errorf("after %d answers to %d packets: %w", back, sent, err)
+		}
+		if fr.typ == fRecvPacket {
+			back++
+		} else {
+			f.others <- other{f.a, fr}
+		}
+	}
+}
+
+func (f *flood) receive() error {
+	for next := uint64(0); ; {
+		fr, err := f.b.frame()
+		if err != nil {
+			return fmt.Errorf("after %d packets: %w", next, err)
+		}
+		if fr.typ != fRecvPacket || keyOf(fr.body) != f.a.pub {
+			f.others <- other{f.b, fr}
+			continue
+		}
+		_, p := splitPacket(fr.body)
+		if len(p) == 0 {
+			return nil
+		}
+		if !bytes.Equal(p, numberedPacket(next)) {
+			return fmt.Errorf("%d bytes that begin with %x, instead of packet %d", len(p), p[:min(9, len(p))], next)
+		}
+		next++
+		if _, err := f.b.c.Write(encode(fSendPacket, f.a.pub.AppendTo(nil), []byte("back"))); err != nil {
+			return err
+		}
+	}
+}
+
+// other is what comes next besides.
+func (f *flood) other(t testing.TB, limit time.Duration) other {
+	t.Helper()
+	select {
+	case o := <-f.others:
+		return o
+	case err := <-f.errs:
+		t.Fatalf("the stream has ended: %v", err)
+	case <-time.After(limit):
+		t.Fatalf("nothing comes within %v", limit)
+	}
+	return other{}
+}
+
+// end stops it and waits until all has arrived.
+func (f *flood) end(t testing.TB) {
+	t.Helper()
+	close(f.stop)
+	for range 2 {
+		if err := <-f.errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What the relay itself has to say comes between packets that the kernel moves at full speed: PeerGone, and, if there is time, KeepAlive.
+// XDERP_GONE is how many are gone.
+func TestSpliceInjected(t *testing.T) {
+	for _, shards := range shardCounts {
+		t.Run(shards, func(t *testing.T) {
+			s := startSplice(t, "on", opts{args: []string{shards}})
+			a, b := s.splicedPair(t)
+			f := startFlood(a, b, 8)
+			x, y := s.splicedPair(t)
+			g := startFlood(x, y, 8)
+			alive := map[*raw]bool{}
+			next := func() other {
+				for {
+					o := f.other(t, patience)
+					if o.typ != fKeepAlive {
+						return o
+					}
+					alive[o.at] = true
+				}
+			}
+			for i := range envInt("XDERP_GONE", 30) { // a client remembers 8,192
+				guest, hello := s.client(t), numberedPacket(uint64(i))
+				guest.sendTo(b.pub, hello)
+				if o := next(); o.at != b || o.typ != fRecvPacket || keyOf(o.body) != guest.pub || !bytes.Equal(o.body[32:], hello) {
+					t.Fatalf("%v instead of the guest's packet", o.frame)
+				}
+				guest.c.Close()
+				if o := next(); o.at != b || o.typ != fPeerGone || keyOf(o.body) != guest.pub {
+					t.Fatalf("%v instead of PeerGone", o.frame)
+				}
+			}
+			for !testing.Short() && len(alive) < 2 {
+				o := f.other(t, 75*time.Second)
+				if o.typ != fKeepAlive {
+					t.Fatalf("%v instead of KeepAlive", o.frame)
+				}
+				alive[o.at] = true
+			}
+			shard, kernel := s.moved(t)
+			f.end(t)
+			g.end(t)
+			t.Logf("by shards %v, by the kernel %v", shard, kernel)
+			if kernel < shard {
+				t.Errorf("the kernel moved %v, shards %v: this test shows nothing", kernel, shard)
+			}
+			s.wantNoDrops(t)
+			s.conservation(t)
 		})
 	}
 }
@@ -337,6 +530,32 @@ func TestSpliceOutlivesTheDaemon(t *testing.T) {
 			}
 			t.Logf("%d packets without a relay", 200*n)
 		})
+	}
+}
+
+// The relay dies, and nobody has its sockets: in the midst of packets, all of them are closed by the kernel. XDERP_KILLS is how often.
+func TestSpliceKilled(t *testing.T) {
+	for range envInt("XDERP_KILLS", 2) {
+		s := startSplice(t, "on", opts{dirty: true, args: []string{"--shards=2"}})
+		var floods []*flood
+		for range 8 {
+			a, b := s.splicedPair(t)
+			floods = append(floods, startFlood(a, b, 8))
+		}
+		_, before := s.moved(t)
+		until(t, "packets to flow", func() bool {
+			_, now := s.moved(t)
+			return now > before+1000
+		})
+		s.stopped = true
+		s.kill()
+		for _, f := range floods {
+			for range 2 {
+				if err := <-f.errs; errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("not closed: %v", err)
+				}
+			}
+		}
 	}
 }
 
@@ -379,13 +598,12 @@ func TestSpliceReceiverThatNeverReads(t *testing.T) {
 	s.untilSpliced(t, a, stuck)
 	kernel := 0.0
 	until(t, "the kernel to drop packets", func() bool {
-		for range 50 {
+		for range 1000 {
 			a.sendTo(stuck.pub, make([]byte, 1400))
-			time.Sleep(20 * time.Microsecond) // each is a segment of its own
 		}
 		v := s.metrics(t)
 		kernel = v.value("xderp_splice_dropped_full_total")
-		return kernel > 0
+		return kernel > 1000
 	})
 	if named := s.metrics(t).sum("xderp_packets_dropped_total", `reason="splice_full"`); named < kernel {
 		t.Errorf("%v packets dropped by name, %v by the kernel", named, kernel)
@@ -393,6 +611,12 @@ func TestSpliceReceiverThatNeverReads(t *testing.T) {
 	until(t, "the receiver to be closed", func() bool { return s.varz(t).value("derp_current_connections") == 1 })
 	// By -tcp-write-timeout if a packet came to the shard, by TCP_USER_TIMEOUT if the kernel had them all.
 	s.conservation(t)
+	v := s.metrics(t)
+	lost := v.value("xderp_splice_lost_bytes_total")
+	t.Logf("%v dropped by the kernel, %v bytes waited there", v.value("xderp_splice_dropped_full_total"), lost)
+	if lost > (16+1)*65536 {
+		t.Errorf("%v bytes waited in the kernel, in a queue of 16 buffers", lost)
+	}
 	a.wantGone(stuck.pub, goneDisconnected)
 }
 
@@ -419,19 +643,23 @@ func TestSpliceSenderDiesInAPacket(t *testing.T) {
 	}
 }
 
-// A source that is closed with bytes nobody has read: the kernel does not complain (kernelComplaints; it would do so once after its start).
+// A source that is closed with bytes nobody has read, while the kernel is busy with others: it does not complain (kernelComplaints).
+// XDERP_UNREAD is how many.
 func TestSpliceClosedUnread(t *testing.T) {
 	s := startSplice(t, "on", opts{})
 	a, b := s.splicedPair(t)
-	for range 20 {
+	f := startFlood(a, b, 4)
+	c := s.client(t)
+	for range envInt("XDERP_UNREAD", 20) {
 		bad := s.client(t)
-		s.untilSpliced(t, bad, b)
+		pingPong(t, bad, c, 5)
 		bad.c.SetWriteDeadline(time.Now().Add(patience))
 		bad.c.Write(append(encode(fSendPacket, []byte("short")), make([]byte, 300000)...)) // fails when it is closed
 		bad.wantClosed()
-		b.wantGone(bad.pub, goneDisconnected)
+		c.wantGone(bad.pub, goneDisconnected)
 	}
-	pingPong(t, a, b, 10)
+	f.end(t)
+	s.wantNoDrops(t)
 }
 
 // A second connection of a key takes over at once, whatever the kernel did for the first.
@@ -462,27 +690,16 @@ func TestSpliceChurn(t *testing.T) {
 		t.Run(shards, func(t *testing.T) {
 			s := startSplice(t, "on", opts{args: []string{shards}})
 			a, b := s.splicedPair(t)
-			stop, done := make(chan bool), make(chan bool)
-			go func() {
-				defer close(done)
-				for seq := uint64(0); !t.Failed(); seq++ {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					a.sendTo(b.pub, numberedPacket(seq))
-					b.wantPacket(a.pub, numberedPacket(seq))
-				}
-			}()
+			f := startFlood(a, b, 4)
 			for range envInt("XDERP_CHURN", 100) / 2 {
 				x, y := s.client(t), s.client(t)
 				pingPong(t, x, y, 3)
 				x.c.Close()
+				y.wantGone(x.pub, goneDisconnected)
 				y.c.Close()
 			}
-			close(stop)
-			<-done
+			f.end(t)
+			s.wantNoDrops(t)
 			until(t, "all of them to be gone", func() bool { return s.metrics(t).value("xderp_splice_peers") == 2 })
 			s.conservation(t)
 		})
@@ -513,4 +730,68 @@ func TestSpliceAuto(t *testing.T) {
 		t.Errorf("%v sources: one that sends 16 packets at a time is among them", n)
 	}
 	s.untilSpliced(t, a, b)
+}
+
+// Tailscale's own clients do not notice who moves their packets.
+func TestSpliceStockClients(t *testing.T) {
+	s := startSplice(t, "on", opts{args: []string{"--shards=2"}})
+	a, b := s.stock(t), s.stock(t)
+	until(t, "the kernel to move all packets", func() bool {
+		before, _ := s.moved(t)
+		stockPingPong(t, a, b, 50)
+		after, _ := s.moved(t)
+		return before == after
+	})
+	for range 20 { // many at once, each way
+		for seq := range uint64(20) {
+			if err := a.Send(b.pub, numberedPacket(seq)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for seq := range uint64(20) {
+			if p := stockWant[derp.ReceivedPacket](b); p.Source != a.pub || !bytes.Equal(p.Data, numberedPacket(seq)) {
+				t.Fatalf("%d bytes from %v instead of packet %d", len(p.Data), p.Source.ShortString(), seq)
+			}
+		}
+		a, b = b, a
+	}
+	s.wantNoDrops(t)
+	a.Close()
+	if gone := stockWant[derp.PeerGoneMessage](b); gone.Peer != a.pub {
+		t.Errorf("%v is gone, want %v", gone.Peer, a.pub)
+	}
+	s.conservation(t)
+}
+
+func stockPingPong(t testing.TB, a, b *stock, n int) {
+	t.Helper()
+	for i := range n {
+		for range 2 {
+			want := payload(7, uint64(i), 9+i%1400)
+			if err := a.Send(b.pub, want); err != nil {
+				t.Fatal(err)
+			}
+			if p := stockWant[derp.ReceivedPacket](b); p.Source != a.pub || !bytes.Equal(p.Data, want) {
+				t.Fatalf("%d bytes from %v, want %d", len(p.Data), p.Source.ShortString(), len(want))
+			}
+			a, b = b, a
+		}
+	}
+}
+
+// The same over veths, each to a machine of clients.
+func TestSpliceVeth(t *testing.T) {
+	if !ownNetwork(t) {
+		return
+	}
+	addRemote(t, false)
+	addRemote(t, true)
+	for name, test := range map[string]func(*testing.T){
+		"MovesAll": TestSpliceMovesAll, "Exchange": TestSpliceExchange, "HandOvers": TestSpliceHandOvers, "Injected": TestSpliceInjected,
+		"OutlivesTheDaemon": TestSpliceOutlivesTheDaemon, "Killed": TestSpliceKilled, "ReceiverThatNeverReads": TestSpliceReceiverThatNeverReads,
+		"SenderDiesInAPacket": TestSpliceSenderDiesInAPacket, "ClosedUnread": TestSpliceClosedUnread, "Duplicate": TestSpliceDuplicate,
+		"Churn": TestSpliceChurn, "Auto": TestSpliceAuto, "StockClients": TestSpliceStockClients,
+	} {
+		t.Run(name, test)
+	}
 }

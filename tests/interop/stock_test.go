@@ -41,8 +41,8 @@ func (s *server) stock(t testing.TB, change ...func(*derphttp.Client)) *stock {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetURLDialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
-			c, err := (&net.Dialer{}).DialContext(ctx, network, s.addr)
+		c.SetURLDialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := dialRelay(ctx, &net.Dialer{}, s.addr)
 			return &tapped{Conn: c, w: &st.sent}, err
 		})
 		c.TLSConfig = s.tlsConfig()
