@@ -127,16 +127,16 @@ static void low_order_keys(void **state)
 		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
 	};
-	uint8_t body[128] = { 0 }, out[SERVER_INFO_LEN];
+	uint8_t body[128] = { 0 };
 	struct client_info ci;
-	struct key k;
+	struct key k, shared;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(hex); i++) {
 		assert_int_equal(0, key_from_hex(&k, hex[i], KEY_HEX_LEN));
 		memcpy(body, k.b, KEY_LEN);
 		assert_int_equal(LOGIN_BAD_BOX, client_info_open(&ci, body, sizeof(body), &server_priv));
-		assert_int_equal(-EINVAL, server_info_seal(out, &k, &server_priv));
+		assert_int_equal(-EINVAL, handshake_shared(&shared, &k, &server_priv));
 	}
 }
 
@@ -171,17 +171,18 @@ static void server_info(void **state)
 {
 	json_t *row = t_named(*state, "server_info", "to_client_a");
 	struct t_bytes want = t_hex(row, "frame_hex"), nonce = t_hex(row, "nonce");
-	struct key server_pub = t_key(*state, "server", "pub");
+	struct key server_pub = t_key(*state, "server", "pub"), shared;
 	uint8_t out[SERVER_INFO_LEN], again[SERVER_INFO_LEN], text[64];
 
-	assert_int_equal(0, server_info_seal_nonce(out, &client_pub, &server_priv, nonce.p));
+	assert_int_equal(0, handshake_shared(&shared, &client_pub, &server_priv));
+	server_info_seal_nonce(out, &shared, nonce.p);
 	assert_int_equal(want.n, sizeof(out));
 	assert_memory_equal(want.p, out, want.n);
 	free(want.p);
 	free(nonce.p);
 
-	assert_int_equal(0, server_info_seal(out, &client_pub, &server_priv));
-	assert_int_equal(0, server_info_seal(again, &client_pub, &server_priv));
+	server_info_seal(out, &shared);
+	server_info_seal(again, &shared);
 	assert_memory_not_equal(out + DERP_HDR_LEN, again + DERP_HDR_LEN, DERP_NONCE_LEN);
 	assert_int_equal(0, crypto_box_open_easy(text, out + DERP_HDR_LEN + DERP_NONCE_LEN,
 						 sizeof(out) - DERP_HDR_LEN - DERP_NONCE_LEN,
@@ -356,7 +357,7 @@ static void mesh_client(void **state)
 	assert_true(ci.has_mesh_key && key_equal(&ci.mesh_key, &mesh) && key_equal(&ci.key, &client_pub));
 	assert_int_equal(2, ci.version);
 
-	assert_int_equal(0, server_info_seal(info, &client_pub, &server_priv));
+	server_info_seal(info, &ci.shared);
 	assert_true(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN, &server_pub, &client_priv));
 	assert_false(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN, &server_pub, &other_priv));
 	assert_false(server_info_opens(info + DERP_HDR_LEN, sizeof(info) - DERP_HDR_LEN - 1, &server_pub, &client_priv));

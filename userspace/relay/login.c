@@ -147,9 +147,8 @@ static void admit(struct conn *c, const struct client_info *ci)
 	if (!p->mesh)
 		caps = admission_caps(current_admission(s), &p->key);
 	max_conns = caps && caps->conns ? caps->conns : s->cfg->max_conns_per_key;
-	err = server_info_seal(frame, &p->key, &s->cfg->private_key);
-	if (!err)
-		err = conn_write(c, frame, sizeof(frame));
+	server_info_seal(frame, &ci->shared);
+	err = conn_write(c, frame, sizeof(frame));
 	if (!err)
 		err = directory_add(s->relay->directory, &m, p->hash, max_conns, &p->node, &dup);
 	if (err) {
@@ -202,7 +201,10 @@ static void let_in(struct conn *c)
 	struct shard *s = c->shard;
 	struct pkt *p;
 
-	admit(c, &w->ci);
+	/* It worked before. */
+	if (handshake_shared(&w->ci.shared, &w->ci.key, &s->cfg->private_key) == 0)
+		admit(c, &w->ci);
+	sodium_memzero(&w->ci.shared, sizeof(w->ci.shared));
 	while (conn_is_relaying(c) && (p = pktq_pop(&w->held))) {
 		conn_replay(c, p->data, p->len);
 		pkt_free(&s->mem, p);
@@ -265,6 +267,8 @@ static void wait_for_verdict(struct conn *c, const struct client_info *ci)
 	/* Without rights its mesh key is of no use any more. */
 	w->ci.has_mesh_key = false;
 	sodium_memzero(&w->ci.mesh_key, sizeof(w->ci.mesh_key));
+	/* Worked out again then: this memory is not for keys. */
+	sodium_memzero(&w->ci.shared, sizeof(w->ci.shared));
 	c->waiting = w;
 	STAT_INC(&s->stats, conns_verifying);
 	conn_enter_verdict(c);

@@ -10,6 +10,7 @@
 #include "wire/frame.h"
 
 _Static_assert(crypto_box_PUBLICKEYBYTES == KEY_LEN, "Curve25519 keys");
+_Static_assert(crypto_box_BEFORENMBYTES == KEY_LEN, "a shared key is as long as the others");
 _Static_assert(crypto_box_NONCEBYTES == DERP_NONCE_LEN && crypto_box_MACBYTES == DERP_BOX_MAC_LEN,
 	       "the NaCl box of DERP is libsodium's");
 
@@ -33,7 +34,7 @@ const char *login_refusal_name(enum login_refusal r)
 /* box[0..n) holds n - 16 bytes of text; the one allocation of this room, as only a hostile client sends
  * more than a few hundred bytes and the stack is no place for 256 KiB. */
 static enum login_refusal open_box(struct client_info *ret, const uint8_t *box, size_t n,
-				   const uint8_t *nonce, const uint8_t *shared)
+				   const uint8_t *nonce, const struct key *shared)
 {
 	enum login_refusal r = LOGIN_BAD_BOX;
 	size_t text_len = n - DERP_BOX_MAC_LEN;
@@ -42,20 +43,24 @@ static enum login_refusal open_box(struct client_info *ret, const uint8_t *box, 
 	text = malloc(text_len + 1);	/* never malloc(0) */
 	if (!text)
 		return LOGIN_NO_MEMORY;
-	if (crypto_box_open_easy_afternm(text, box, n, nonce, shared) == 0)
+	if (crypto_box_open_easy_afternm(text, box, n, nonce, shared->b) == 0)
 		r = client_info_parse(ret, (const char *)text, text_len);
 	sodium_memzero(text, text_len);
 	free(text);
 	return r;
 }
 
+int handshake_shared(struct key *ret, const struct key *client, const struct key *server_priv)
+{
+	return crypto_box_beforenm(ret->b, client->b, server_priv->b) ? -EINVAL : 0;
+}
+
 enum login_refusal client_info_open(struct client_info *ret, const uint8_t *body, size_t n,
 				    const struct key *server_priv)
 {
 	const uint8_t *nonce = body + KEY_LEN, *box = nonce + DERP_NONCE_LEN;
-	uint8_t shared[crypto_box_BEFORENMBYTES];
 	enum login_refusal r = LOGIN_BAD_BOX;
-	struct key client;
+	struct key client, shared;
 
 	if (n < DERP_MIN_CLIENT_INFO)
 		return LOGIN_BAD_BOX;
@@ -65,35 +70,33 @@ enum login_refusal client_info_open(struct client_info *ret, const uint8_t *body
 	if (n < DERP_MIN_CLIENT_INFO + DERP_BOX_MAC_LEN)
 		return LOGIN_BAD_BOX;
 
-	/* Fails for low-order keys, whose shared secret anybody can compute. */
-	if (crypto_box_beforenm(shared, client.b, server_priv->b) == 0)
-		r = open_box(ret, box, n - DERP_MIN_CLIENT_INFO, nonce, shared);
-	sodium_memzero(shared, sizeof(shared));
-	if (r == LOGIN_OK)
+	if (handshake_shared(&shared, &client, server_priv) == 0)
+		r = open_box(ret, box, n - DERP_MIN_CLIENT_INFO, nonce, &shared);
+	if (r == LOGIN_OK) {
 		ret->key = client;
+		ret->shared = shared;
+	}
+	sodium_memzero(&shared, sizeof(shared));
 	return r;
 }
 
-int server_info_seal_nonce(uint8_t out[static SERVER_INFO_LEN], const struct key *client,
-			   const struct key *server_priv, const uint8_t nonce[static DERP_NONCE_LEN])
+void server_info_seal_nonce(uint8_t out[static SERVER_INFO_LEN], const struct key *shared,
+			    const uint8_t nonce[static DERP_NONCE_LEN])
 {
 	uint8_t *box = out + DERP_HDR_LEN + DERP_NONCE_LEN;
 
 	frame_put_head(out, DERP_SERVER_INFO, SERVER_INFO_LEN - DERP_HDR_LEN);
 	memcpy(out + DERP_HDR_LEN, nonce, DERP_NONCE_LEN);
-	if (crypto_box_easy(box, (const uint8_t *)server_info_json, sizeof(server_info_json) - 1,
-			    nonce, client->b, server_priv->b))
-		return -EINVAL;
-	return 0;
+	/* Fails only for texts that don't fit into memory. */
+	crypto_box_easy_afternm(box, (const uint8_t *)server_info_json, sizeof(server_info_json) - 1, nonce, shared->b);
 }
 
-int server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *client,
-		     const struct key *server_priv)
+void server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *shared)
 {
 	uint8_t nonce[DERP_NONCE_LEN];
 
 	randombytes_buf(nonce, sizeof(nonce));
-	return server_info_seal_nonce(out, client, server_priv, nonce);
+	server_info_seal_nonce(out, shared, nonce);
 }
 
 int client_info_seal_mesh(uint8_t out[static CLIENT_INFO_MESH_LEN], const struct key *client_pub,

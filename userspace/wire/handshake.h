@@ -14,6 +14,7 @@ struct client_info {
 	struct key key;			/* who logs in */
 	bool has_mesh_key;
 	struct key mesh_key;		/* secret: wipe when done */
+	struct key shared;		/* seals the boxes of this client and of its server; secret: wipe when done */
 	int64_t version;
 	bool can_ack_pings;
 	bool is_prober;
@@ -38,13 +39,15 @@ enum login_refusal client_info_open(struct client_info *ret, const uint8_t *body
 /* The JSON alone (what the box held); used by client_info_open and by the fuzzer. */
 enum login_refusal client_info_parse(struct client_info *ret, const char *json, size_t n);
 
-/* A whole ServerInfo frame, {"version":2} sealed for client with a random nonce. */
+/* client_info's shared, for who did not keep it. -EINVAL: a low-order key, whose shared secret anybody can compute. */
+int handshake_shared(struct key *ret, const struct key *client, const struct key *server_priv);
+
+/* A whole ServerInfo frame, {"version":2} sealed for the client that shares this with a random nonce. */
 #define SERVER_INFO_LEN	(DERP_HDR_LEN + DERP_NONCE_LEN + DERP_BOX_MAC_LEN + sizeof("{\"version\":2}") - 1)
-int server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *client,
-		     const struct key *server_priv);
+void server_info_seal(uint8_t out[static SERVER_INFO_LEN], const struct key *shared);
 /* The same with a given nonce, for the golden vectors. */
-int server_info_seal_nonce(uint8_t out[static SERVER_INFO_LEN], const struct key *client,
-			   const struct key *server_priv, const uint8_t nonce[static DERP_NONCE_LEN]);
+void server_info_seal_nonce(uint8_t out[static SERVER_INFO_LEN], const struct key *shared,
+			    const uint8_t nonce[static DERP_NONCE_LEN]);
 
 /* --- the other side, for a relay that logs in to another (the mesh) */
 
