@@ -4,12 +4,11 @@
 #include <endian.h>
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/ssl.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "net/hkdf.h"
 
 #define KEY_UPDATE	24
 #define ALERT_LEN	2
@@ -27,21 +26,10 @@ static size_t secret_len(enum aead_suite suite)
 	return suite == AEAD_AES_256_GCM ? 48 : 32;
 }
 
-/* HKDF-Expand-Label(secret, label, "", n), RFC 8446 section 7.1. Never more than one block of the hash. */
 static int expand(enum aead_suite suite, uint8_t *ret, size_t n, const uint8_t *secret, const char *label)
 {
-	size_t len = strlen(label), hash = secret_len(suite);
-	uint8_t info[64] = { 0, (uint8_t)n, (uint8_t)(6 + len), 't', 'l', 's', '1', '3', ' ' };
-	uint8_t block[EVP_MAX_MD_SIZE];
-
-	memcpy(info + 9, label, len);
-	info[9 + len] = 0;		/* no context */
-	info[10 + len] = 1;		/* first block */
-	if (!HMAC(hash == 48 ? EVP_sha384() : EVP_sha256(), secret, (int)hash, info, 11 + len, block, NULL))
-		return -ENOMEM;
-	memcpy(ret, block, n);
-	OPENSSL_cleanse(block, sizeof(block));
-	return 0;
+	return hkdf_expand_label(suite == AEAD_AES_256_GCM ? HKDF_SHA384 : HKDF_SHA256, ret, n, secret,
+				 (struct view){ (const uint8_t *)label, strlen(label) }, (struct view){ 0 });
 }
 
 int record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret)
