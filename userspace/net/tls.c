@@ -20,6 +20,7 @@
 #include "net/cert.h"
 #include "net/keyscope.h"
 #include "net/meta_cert.h"
+#include "net/provider.h"
 #include "net/record.h"
 
 /* AEAD only. Our order holds, except that a client that puts ChaCha20 first gets it: it has no
@@ -54,9 +55,7 @@ struct tls {
 	bool used;			/* OpenSSL counts records: too late to take over */
 	uint8_t head_len;
 	uint8_t head[HEAD_LEN];		/* the first bytes of the stream */
-	struct traffic_secrets {
-		uint8_t client[RECORD_SECRET_MAX], server[RECORD_SECRET_MAX];
-	} secrets;			/* of TLS 1.3, until trimmed, detached or freed */
+	struct traffic_secrets secrets;	/* of TLS 1.3, until trimmed, detached or freed */
 };
 
 /* --- the BIO: reads the lent bytes, writes to the caller's buffer; nothing is copied twice */
@@ -181,7 +180,7 @@ static void take_secret(uint8_t ret[static RECORD_SECRET_MAX], const char *line)
 	OPENSSL_hexstr2buf_ex(ret, RECORD_SECRET_MAX, &n, strrchr(line, ' ') + 1, '\0');
 }
 
-/* The one way to the traffic secrets that OpenSSL offers. */
+/* The one way to the traffic secrets that OpenSSL offers, where the key schedule is its own. */
 static void on_keylog(const SSL *ssl, const char *line)
 {
 	struct tls *t = SSL_get_app_data(ssl);
@@ -334,7 +333,6 @@ static bool settings(SSL_CTX *s)
 	SSL_CTX_set_num_tickets(s, 0);
 	SSL_CTX_set_tlsext_servername_callback(s, on_server_name);
 	SSL_CTX_set_alpn_select_cb(s, on_alpn, NULL);
-	SSL_CTX_set_keylog_callback(s, on_keylog);
 	return SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) && SSL_CTX_set_max_proto_version(s, 0) &&
 	       SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
 	       SSL_CTX_set1_groups_list(s, GROUPS);
@@ -353,12 +351,16 @@ static bool add_meta_cert(SSL_CTX *s, const struct tls_opts *o)
 int tls_ctx_new(struct tls_ctx **ret, const struct tls_opts *o, char *err, size_t errlen)
 {
 	struct tls_ctx *c = calloc(1, sizeof(*c));
+	bool watch;
 	int e;
 
 	if (!c)
 		goto no_memory;
 	c->shares = 1;
-	c->ssl = SSL_CTX_new(TLS_server_method());
+	watch = provider_load();
+	c->ssl = SSL_CTX_new_ex(NULL, PROVIDER_QUERY, TLS_server_method());
+	if (c->ssl && !watch)
+		SSL_CTX_set_keylog_callback(c->ssl, on_keylog);
 	if (!c->ssl || !bio_method() || !settings(c->ssl))
 		goto no_memory;
 	if (!cert_is_ip(o->hostname)) {
@@ -529,11 +531,13 @@ static void begin(struct tls *t, struct tls_out *out)
 	ERR_clear_error();
 	t->out = out;
 	t->used = SSL_is_init_finished(t->ssl);
+	provider_watch(&t->secrets);
 }
 
 static void end(struct tls *t)
 {
 	t->out = NULL;
+	provider_watch(NULL);
 	keyscope_leave(t->outer_scope);
 }
 
