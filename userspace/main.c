@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/feature.h"
 #include "base/log.h"
+#include "base/mappings.h"
 #include "base/opener.h"
 #include "kern/kern.h"
 #include "kern/xdp.h"
@@ -255,6 +256,7 @@ int main(int argc, char **argv)
 	if (open_control(&control, cfg, relay, err, sizeof(err)))
 		return fail(err);
 	set_clock(cfg);
+	mappings_release();
 	if (drop_privileges(cfg, &account, kern, control, err, sizeof(err)))
 		return fail(err);
 	/* Some shards may run already: what they use must not be taken apart under them. */
