@@ -95,6 +95,15 @@ func TestCertificateRotation(t *testing.T) {
 	}
 }
 
+// replaceFile changes a file in one step. Writing it over can be two: truncating sets ext4's times before and after it waits for the disk.
+func replaceFile(t testing.TB, name, text string) {
+	t.Helper()
+	writeFile(t, name+".new", text)
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What can't be used is said once and changes nothing.
 func TestCertificateKept(t *testing.T) {
 	needXderp(t, "it reads its certificate once")
@@ -133,7 +142,7 @@ func TestCertificateKept(t *testing.T) {
 		if c.text == "-" {
 			os.Remove(c.file)
 		} else {
-			writeFile(t, c.file, c.text)
+			replaceFile(t, c.file, c.text)
 		}
 		until(t, c.name+" to be noticed", func() bool {
 			return s.metrics(t).value(`xderp_certificate_changes_total{outcome="refused"}`) == float64(refused)
@@ -147,10 +156,7 @@ func TestCertificateKept(t *testing.T) {
 		}
 		deliver(a, b)
 		// Back to what it was, which is a change, too.
-		writeFile(t, c.file+".new", good[c.file])
-		if err := os.Rename(c.file+".new", c.file); err != nil {
-			t.Fatal(err)
-		}
+		replaceFile(t, c.file, good[c.file])
 		until(t, "the good pair to be taken", func() bool {
 			return s.metrics(t).value(`xderp_certificate_changes_total{outcome="taken"}`) == float64(refused)
 		})

@@ -296,7 +296,7 @@ func (s *server) kill() {
 	<-s.exited
 }
 
-// stop sends SIGTERM and returns the exit error, or fails the test after 10 s.
+// stop sends SIGTERM and returns the exit error, or fails the test when its patience ends.
 func (s *server) stop(t testing.TB) error {
 	t.Helper()
 	s.stopped = true
@@ -304,9 +304,9 @@ func (s *server) stop(t testing.TB) error {
 	select {
 	case <-s.exited:
 		return s.exitErr
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		s.kill()
-		t.Errorf("no exit within 10 s of SIGTERM")
+		t.Errorf("no exit within %v of SIGTERM", patience)
 		return nil
 	}
 }
