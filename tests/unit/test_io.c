@@ -944,6 +944,119 @@ static void close_leaves_nothing(void)
 	close(l);
 }
 
+/* So patient that no pause of this machine counts, where what is waited for is there already. */
+#define BUSY_POLL_US	((unsigned int)(PATIENCE_NS / NS_PER_US / 2))
+
+static struct box *open_brisk(void)
+{
+	struct box *b = open_with((struct io_opts){ .busy_poll_us = BUSY_POLL_US });
+
+	io_wake(b->io);
+	turn_ns(b, PATIENCE_NS);
+	assert_int_equal(io_busy_polls(b->io)->tried, 0);	/* it is not known yet that waits are short */
+	return b;
+}
+
+static void polled(struct box *b, uint64_t tried, uint64_t found)
+{
+	assert_int_equal(io_busy_polls(b->io)->tried, tried);
+	assert_int_equal(io_busy_polls(b->io)->found, found);
+}
+
+static void busy_poll_needs_no_sleep(void)
+{
+	struct box *b = open_brisk();
+	int s[2];
+
+	pair(s);
+	io_recv(b->io, s[0], tag(1));
+	assert_int_equal(write(s[1], "x", 1), 1);
+	turn_ns(b, PATIENCE_NS);
+	polled(b, 1, 1);
+	assert_int_equal(b->n, 1);
+	is_event(&b->ev[0], IO_RECV, 1, 1, b->ev[0].last);
+	io_wake(b->io);
+	turn_ns(b, PATIENCE_NS);
+	polled(b, 2, 2);
+	assert_int_equal(turn_ns(b, NS_PER_MS), 0);
+	polled(b, 3, 2);
+	turn_ns(b, 0);
+	io_turn(b->io, NS_PER_MS, &(struct io_pace){ .ns = NS_PER_MS, .events = 1 }, 256, record, b);
+	polled(b, 3, 2);
+	drop_bufs(b, 0);
+	close_box(b);
+	close(s[0]);
+	close(s[1]);
+}
+
+static void busy_poll_stops_when_waits_are_long(void)
+{
+	struct box *b = open_with((struct io_opts){ .busy_poll_us = 1 });
+
+	for (int i = 0; i < 3; i++)
+		turn_ns(b, 5 * NS_PER_MS);
+	polled(b, 0, 0);
+	close_box(b);
+}
+
+/* A descriptor of this process by what its link says. */
+static int find_fd(const char *link)
+{
+	char path[32], is[64];
+	ssize_t n;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, is, sizeof(is));
+		if (n > 0 && (size_t)n == strlen(link) && !memcmp(is, link, (size_t)n))
+			return fd;
+	}
+	return -1;
+}
+
+static long epoll_busy_poll_us(void)
+{
+	struct {
+		uint32_t us;
+		uint32_t more;
+	} p = { 0 };
+
+	return ioctl(find_fd("anon_inode:[eventpoll]"), _IOR(0x8a, 2, p), &p) ? -1 : (long)p.us;
+}
+
+/* -1: this kernel does not show it (before 6.13). */
+static long uring_busy_poll_us(void)
+{
+	char path[32], line[128];
+	unsigned long ns;
+	long us = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", find_fd("anon_inode:[io_uring]"));
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strcmp(line, "NAPI:\tdisabled\n"))
+			us = 0;
+		if (sscanf(line, "napi_busy_poll_dt: %lu", &ns) == 1)
+			us = (long)(ns / NS_PER_US);
+	}
+	fclose(f);
+	return us;
+}
+
+static void busy_poll_asks_the_kernel(void)
+{
+	struct box *b = open_with((struct io_opts){ .busy_poll_us = 77 });
+	bool missing = *io_busy_poll_missing(b->io);
+	long us = engine == IO_ENGINE_URING ? uring_busy_poll_us() : epoll_busy_poll_us();
+
+	close_box(b);
+	if (missing || us < 0)
+		skip();
+	assert_int_equal(us, 77);
+}
+
 static const struct io_case {
 	const char *name;
 	void (*run)(void);
@@ -966,6 +1079,9 @@ static const struct io_case {
 	{ "udp readable", udp_readable },
 	{ "queues overflow without loss", queues_overflow_without_loss },
 	{ "close leaves nothing", close_leaves_nothing },
+	{ "busy poll needs no sleep", busy_poll_needs_no_sleep },
+	{ "busy poll stops when waits are long", busy_poll_stops_when_waits_are_long },
+	{ "busy poll asks the kernel", busy_poll_asks_the_kernel },
 };
 
 static bool have_uring(void)
@@ -998,6 +1114,13 @@ static void on_epoll(void **state)
 	c->run();
 }
 
+static bool filter(struct sock_filter *f, unsigned short n)
+{
+	struct sock_fprog prog = { .len = n, .filter = f };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
 /* What a container's filter does: io_uring_setup answers EPERM. Returns the child's exit status. */
 static int refused_child(void)
 {
@@ -1007,13 +1130,11 @@ static int refused_child(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { .len = ARRAY_SIZE(f), .filter = f };
 	struct io_opts o = { .engine = IO_ENGINE_AUTO };
 	const char *why;
 	struct io *io;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+	if (!filter(f, ARRAY_SIZE(f)))
 		return 77;
 	if (io_open(&io, &o, &why))
 		return 1;
@@ -1024,19 +1145,67 @@ static int refused_child(void)
 	return io_open(&io, &o, &why) == -EPERM ? 0 : 3;
 }
 
-static void refused_falls_back(void **state)
+/* A kernel before 6.9. */
+static int old_kernel_child(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_register, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 27 /* IORING_REGISTER_NAPI */, 0, 4),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_ioctl, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, _IOW(0x8a, 1, uint64_t) /* EPIOCSPARAMS */, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+	};
+	static const char *const missing[] = {
+		[IO_ENGINE_URING] = "the kernel has no IORING_REGISTER_NAPI (Linux 6.9)",
+		[IO_ENGINE_EPOLL] = "the kernel has no EPIOCSPARAMS (Linux 6.9)",
+	};
+	bool uring = have_uring();
+	struct box *b;
+
+	if (!filter(f, ARRAY_SIZE(f)))
+		return 77;
+	for (engine = uring ? IO_ENGINE_URING : IO_ENGINE_EPOLL; engine <= IO_ENGINE_EPOLL; engine++) {
+		b = open_brisk();
+		if (strcmp(io_busy_poll_missing(b->io), missing[engine]))
+			return 1;
+		io_wake(b->io);
+		turn_ns(b, PATIENCE_NS);
+		if (io_busy_polls(b->io)->found != 1)
+			return 2;
+		close_box(b);
+	}
+	return 0;
+}
+
+static void in_child(int (*run)(void))
 {
 	int status;
 	pid_t pid = fork();
 
-	(void)state;
 	if (pid == 0)
-		_exit(refused_child());
+		_exit(run());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == 77)
 		skip();
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void refused_falls_back(void **state)
+{
+	(void)state;
+	in_child(refused_child);
+}
+
+static void busy_poll_on_an_old_kernel(void **state)
+{
+	(void)state;
+	in_child(old_kernel_child);
 }
 
 static void options_are_checked(void **state)
@@ -1057,7 +1226,7 @@ int main(void)
 {
 	enum { NR = ARRAY_SIZE(cases) };
 	static char names[2 * NR][64];
-	struct CMUnitTest t[2 * NR + 2];
+	struct CMUnitTest t[2 * NR + 3];
 
 	for (size_t i = 0; i < NR; i++) {
 		void *c = (void *)(uintptr_t)&cases[i];
@@ -1069,5 +1238,6 @@ int main(void)
 	}
 	t[2 * NR] = (struct CMUnitTest)cmocka_unit_test(refused_falls_back);
 	t[2 * NR + 1] = (struct CMUnitTest)cmocka_unit_test(options_are_checked);
+	t[2 * NR + 2] = (struct CMUnitTest)cmocka_unit_test(busy_poll_on_an_old_kernel);
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -99,6 +99,7 @@ static const struct flag table[] = {
 	{ "drain-timeout", FLAG_DURATION, AT(drain_timeout_ns), "5s", "time SIGTERM gives queued frames to leave", 0, 600 },
 	{ "notsent-lowat", FLAG_SIZE, AT(notsent_lowat), "128KiB", "bytes of unsent data the kernel may hold per connection (TCP_NOTSENT_LOWAT); 0: system default", 0, 67108864 },
 	{ "pace", FLAG_DURATION, AT(pace_ns), "80us", "busy shards wake up at most this often; 0: after every event", 0, 0.001 },
+	{ "busy-poll", FLAG_DURATION, AT(busy_poll_ns), "0", "how long a shard looks for events before it sleeps, if they came that soon before, and then lets the kernel ask network cards; 0: it sleeps at once", 0, 0.001, .fixed = true },
 	{ "bpf", FLAG_CHOICE, AT(bpf), "auto", "keep the peers in pinned BPF maps; on: don't run without", .choices = switches, .fixed = true },
 	{ "bpffs", FLAG_STRING, AT(bpffs), "/sys/fs/bpf/xderp", "directory for pinned BPF maps, one for each relay", .fixed = true },
 	{ "bpf-peers", FLAG_UINT, AT(bpf_peers), "as many as --max-connections", "peers that the BPF map holds; the relay serves more, but they can't be seen there", 0, 10000000, .fixed = true },

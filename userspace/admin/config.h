@@ -106,6 +106,7 @@ struct config {
 	struct rate rate;		/* resolved from it */
 	uint64_t notsent_lowat;		/* --notsent-lowat; 0: system default */
 	uint64_t pace_ns;		/* --pace: upper bound of wake-up moderation; 0: off */
+	uint64_t busy_poll_ns;		/* --busy-poll; 0: off */
 	enum kern_mode bpf;		/* --bpf=auto|on|off */
 	const char *bpffs;		/* --bpffs: directory for pins */
 	unsigned int bpf_peers;		/* --bpf-peers; 0: as many as max_conns */

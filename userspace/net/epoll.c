@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -316,7 +317,9 @@ static int epoll_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *
 		return n;
 	/* What is cut off by max is reported again: the descriptors stay ready. */
 	for (int i = 0; i < n && r.left; i++)
-		if (ready[i].data.u64 != WAKE)
+		if (ready[i].data.u64 == WAKE)
+			e->io.woken = true;
+		else
 			fd_ready(e, &r, &ready[i]);
 	return (int)(max - r.left);
 }
@@ -335,8 +338,27 @@ static void epoll_close(struct io *io)
 	free(e);
 }
 
+/* Younger than the headers. */
+struct poll_params {
+	uint32_t busy_poll_usecs;
+	uint16_t busy_poll_budget;
+	uint8_t prefer_busy_poll;
+	uint8_t pad;
+};
+#define SET_POLL_PARAMS	_IOW(0x8a, 1, struct poll_params)
+#define POLL_BUDGET	8	/* packets taken from a card at a time; io_uring's, too */
+
+static int epoll_busy_poll(struct io *io, unsigned int us)
+{
+	const struct poll_params p = { .busy_poll_usecs = us, .busy_poll_budget = POLL_BUDGET };
+
+	return ioctl(epoll_of(io)->fd, SET_POLL_PARAMS, &p) ? -errno : 0;
+}
+
 static const struct io_engine_ops epoll_ops = {
 	.name = "epoll",
+	.no_busy_poll = "the kernel has no EPIOCSPARAMS (Linux 6.9)",
+	.busy_poll = epoll_busy_poll,
 	.close = epoll_close,
 	.arm = epoll_arm,
 	.recv = epoll_recv,
@@ -370,6 +392,7 @@ int epoll_open(struct io **ret, const struct io_opts *opts)
 		goto fail;
 	}
 
+	io_busy_poll(&e->io);
 	*ret = &e->io;
 	return 0;
 fail:

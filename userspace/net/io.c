@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/util.h"
 #include "net/io_impl.h"
 
 #define DEFAULT_ENTRIES		512
@@ -45,10 +47,20 @@ int io_open(struct io **ret, const struct io_opts *opts, const char **why)
 int io_init(struct io *io, const struct io_engine_ops *ops, const struct io_opts *opts)
 {
 	io->ops = ops;
+	io->busy_poll_ns = opts->busy_poll_us * NS_PER_US;
+	io->busy_poll_missing = "";
 	io->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (io->wake_fd == -1)
 		return -errno;
 	return rbuf_pool_init(&io->rbufs, opts->rbufs_max);
+}
+
+void io_busy_poll(struct io *io)
+{
+	unsigned int us = (unsigned int)(io->busy_poll_ns / NS_PER_US);
+
+	if (us && io->ops->busy_poll(io, us))
+		io->busy_poll_missing = io->ops->no_busy_poll;
 }
 
 void io_done(struct io *io)
@@ -77,6 +89,16 @@ struct rbuf_pool *io_rbufs(struct io *io)
 uint64_t io_rbufs_starved(const struct io *io)
 {
 	return io->starved;
+}
+
+const struct io_busy_polls *io_busy_polls(const struct io *io)
+{
+	return &io->busy_polls;
+}
+
+const char *io_busy_poll_missing(const struct io *io)
+{
+	return io->busy_poll_missing;
 }
 
 void io_accept(struct io *io, int fd, struct io_tag tag)
@@ -127,11 +149,55 @@ void io_recv_stop(struct io *io, int fd, struct io_tag tag)
 	io->ops->recv_stop(io, fd, tag);
 }
 
+struct io_round {
+	unsigned int max;
+	io_handler handler;
+	void *ctx;
+};
+
+static int engine_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, const struct io_round *r)
+{
+	return io->ops->turn(io, timeout_ns, pace, r->max, r->handler, r->ctx);
+}
+
+/* Turns without waiting, until one brought something or the time is over. Whether there is more to wait for. */
+static bool busy_poll(struct io *io, uint64_t timeout_ns, const struct io_round *r, int *ret)
+{
+	uint64_t begin = clock_now_ns(), patience = min_of(timeout_ns, io->busy_poll_ns);
+
+	io->busy_polls.tried++;
+	io->woken = false;
+	do {
+		*ret = engine_turn(io, 0, NULL, r);
+		if (*ret || io->woken) {
+			io->busy_polls.found++;
+			return false;
+		}
+	} while (clock_now_ns() - begin < patience);
+	return timeout_ns > patience;
+}
+
+static int busy_turn(struct io *io, uint64_t timeout_ns, const struct io_round *r)
+{
+	uint64_t begin = clock_now_ns();
+	int n;
+
+	if (io->brisk && !busy_poll(io, timeout_ns, r, &n))
+		return n;
+	n = engine_turn(io, timeout_ns, NULL, r);
+	io->brisk = clock_now_ns() - begin < 2 * io->busy_poll_ns;
+	return n;
+}
+
 int io_turn(struct io *io, uint64_t timeout_ns, const struct io_pace *pace, unsigned int max,
 	    io_handler handler, void *ctx)
 {
+	const struct io_round r = { .max = max, .handler = handler, .ctx = ctx };
+
 	assert(max > 0);
-	return io->ops->turn(io, timeout_ns, pace, max, handler, ctx);
+	if (io->busy_poll_ns && timeout_ns && !(pace && pace->ns))
+		return busy_turn(io, timeout_ns, &r);
+	return engine_turn(io, timeout_ns, pace, &r);
 }
 
 void io_wake(struct io *io)

@@ -49,6 +49,7 @@ struct io_opts {
 	unsigned int entries;		/* submission queue size, power of two; 0: default */
 	unsigned int rbufs_start;	/* receive buffers armed at first; 0: default 64 */
 	unsigned int rbufs_max;		/* power of two up to 32768; 0: default 1024 */
+	unsigned int busy_poll_us;	/* see io_busy_polls; 0: off */
 };
 
 /* Call on the thread that will use it. On success *why (static text or "") says why a better engine was
@@ -58,6 +59,15 @@ void io_close(struct io *io);
 const char *io_name(const struct io *io);		/* "io_uring" or "epoll" */
 struct rbuf_pool *io_rbufs(struct io *io);
 uint64_t io_rbufs_starved(const struct io *io);		/* times a receive found no buffer */
+
+/* Busy polling: a wait without a pace first looks for events again and again, for busy_poll_us at most, if the last such wait was
+ * over within twice that time; then the kernel asks the network cards of the sockets for as long before it sleeps. */
+struct io_busy_polls {
+	uint64_t tried, found;	/* waits that began so, and those that needed no sleep */
+};
+const struct io_busy_polls *io_busy_polls(const struct io *io);
+/* Why the kernel does not do its part (static text), or "". */
+const char *io_busy_poll_missing(const struct io *io);
 
 void io_accept(struct io *io, int fd, struct io_tag tag);
 void io_recv(struct io *io, int fd, struct io_tag tag);

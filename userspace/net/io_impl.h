@@ -31,6 +31,9 @@ void rbuf_put(struct rbuf *b);
 
 struct io_engine_ops {
 	const char *name;
+	const char *no_busy_poll;	/* what the kernel lacks if busy_poll fails */
+	/* Network cards are asked before the kernel sleeps. 0, or -errno. */
+	int (*busy_poll)(struct io *io, unsigned int us);
 	void (*close)(struct io *io);
 	/* msg: IO_SEND only. */
 	void (*arm)(struct io *io, enum io_op op, int fd, const struct msghdr *msg,
@@ -47,12 +50,19 @@ struct io {
 	const struct io_engine_ops *ops;
 	struct rbuf_pool rbufs;
 	uint64_t starved;
+	uint64_t busy_poll_ns;
+	const char *busy_poll_missing;
+	struct io_busy_polls busy_polls;
+	bool brisk;		/* the last wait was short: busy polling is worth it */
+	bool woken;		/* io_wake was noticed */
 	int wake_fd;		/* eventfd, blocking: its counter never gets near its limit */
 };
 
 /* The common part; an engine calls them first and last. */
 int io_init(struct io *io, const struct io_engine_ops *ops, const struct io_opts *opts);
 void io_done(struct io *io);
+/* Once the engine is there, and before its ring is restricted. */
+void io_busy_poll(struct io *io);
 
 /* Options come with their defaults filled in. *why: static text on failure. */
 int uring_open(struct io **ret, const struct io_opts *opts, const char **why);

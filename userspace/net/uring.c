@@ -205,8 +205,10 @@ static unsigned int complete(struct uring *u, const struct io_uring_cqe *cqe, io
 		.last = !(cqe->flags & IORING_CQE_F_MORE),
 	};
 
-	if (op == OP_WAKE)
+	if (op == OP_WAKE) {
+		u->io.woken = true;
 		arm_wake(u);
+	}
 	if (op >= IO_OP_NR)
 		return 0;
 
@@ -366,6 +368,23 @@ static int restrict_and_enable(struct uring *u)
 	return err ? err : io_uring_enable_rings(&u->ring);
 }
 
+/* liburing 2.3 knows neither. */
+#define REGISTER_NAPI	27
+
+struct napi_settings {
+	uint32_t busy_poll_us;
+	uint8_t prefer_busy_poll;
+	uint8_t pad[3];
+	uint64_t resv;
+};
+
+static int uring_busy_poll(struct io *io, unsigned int us)
+{
+	struct napi_settings s = { .busy_poll_us = us };
+
+	return syscall(__NR_io_uring_register, uring_of(io)->ring.ring_fd, REGISTER_NAPI, &s, 1) ? -errno : 0;
+}
+
 static int open_bufs(struct uring *u, const struct io_opts *opts)
 {
 	struct io_uring_buf_reg reg = { .ring_entries = opts->rbufs_max, .bgid = BUF_GROUP };
@@ -440,6 +459,8 @@ static const char *reason(int err)
 
 static const struct io_engine_ops uring_ops = {
 	.name = "io_uring",
+	.no_busy_poll = "the kernel has no IORING_REGISTER_NAPI (Linux 6.9)",
+	.busy_poll = uring_busy_poll,
 	.close = uring_close,
 	.arm = uring_arm,
 	.recv = uring_recv,
@@ -462,8 +483,10 @@ int uring_open(struct io **ret, const struct io_opts *opts, const char **why)
 		err = probe(u);
 	if (!err)
 		err = open_bufs(u, opts);
-	if (!err)
+	if (!err) {
+		io_busy_poll(&u->io);
 		err = restrict_and_enable(u);
+	}
 	if (err) {
 		*why = reason(err);
 		uring_close(&u->io);

@@ -324,6 +324,10 @@ static void gauges(struct shard *s)
 	if ((s->mem.over || s->out.over) && !timer_armed(&s->trim))
 		timer_arm(&s->wheel, &s->trim, s->now_ns + TRIM_NS);
 	STAT_SET(&s->stats, gone_subscriptions, gone_count(s->gone));
+	if (s->cfg->busy_poll_ns) {
+		STAT_SET(&s->stats, busy_polls, io_busy_polls(s->io)->tried);
+		STAT_SET(&s->stats, busy_polls_found, io_busy_polls(s->io)->found);
+	}
 	STAT_SET(&s->stats, queue_memory_used, s->mem.used + s->out.used + s->mail_mem.used);
 }
 
@@ -394,15 +398,28 @@ static int turn(struct shard *s)
 	return n;
 }
 
+static void show_busy_poll(const struct shard *s, unsigned int us)
+{
+	const char *missing = io_busy_poll_missing(s->io);
+
+	if (!us)
+		feature_set("busy_poll", "off", "--busy-poll=0");
+	else if (*missing)
+		feature_set("busy_poll", "shards", "%u us before they sleep; network cards are not asked: %s", us, missing);
+	else
+		feature_set("busy_poll", "on", "%u us before shards sleep, and as long of network cards by the kernel", us);
+}
+
 static int open_io(struct shard *s)
 {
-	struct io_opts o = { .engine = s->cfg->io };
+	struct io_opts o = { .engine = s->cfg->io, .busy_poll_us = (unsigned int)(s->cfg->busy_poll_ns / NS_PER_US) };
 	const char *why = "";
 	int err = io_open(&s->io, &o, &why);
 
 	if (err)
 		return err;
 	feature_set("io", io_name(s->io), "%s", *why ? why : "best");
+	show_busy_poll(s, o.busy_poll_us);
 	return 0;
 }
 

@@ -148,6 +148,8 @@ enum admission_outcome {
 	X(sends_short,		"gathered sends the socket did not take whole")		\
 	X(turns,		"turns of the event loop")				\
 	X(events,		"completions handled")					\
+	X(busy_polls,		"times a shard looked for events before it slept")	\
+	X(busy_polls_found,	"of them, those that found some")			\
 	X(wakes_sent,		"wake-ups of other shards")				\
 	X(starved,		"receives that found no buffer")			\
 	X(frames_reassembled,	"frames torn across reads")				\
