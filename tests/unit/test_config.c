@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "admin/config.h"
+#include "admin/flags.h"
 #include "base/util.h"
 
 #define MAX_ARGS	8
@@ -340,9 +341,38 @@ static void test_reparse(void **state)
 	unlink(path);
 }
 
+/* The help names each default in words of its own: the settings must be the same. */
+static void test_defaults_are_as_the_help_says(void **state)
+{
+	const char *const least[] = { "-c", "k", "-hostname=derp.example.com", NULL };
+	const struct flag_table *t = config_flags();
+	struct config cfg, said;
+	FILE *null = fopen("/dev/null", "we");
+	unsigned int wrong = 0;
+	char err[4096];
+
+	(void)state;
+	assert_non_null(null);
+	assert_int_equal(parse(&cfg, least, err, sizeof(err)), 0);
+	for (size_t i = 0; i < t->n; i++) {
+		const struct flag *f = &t->flags[i];
+
+		/* "one per usable core" and the like depend on the machine; derper's largest number is as good as infinite. */
+		said = cfg;
+		if (f->type == FLAG_REFUSED || f->type == FLAG_STRING || !strcmp(f->name, "accept-connection-burst") ||
+		    flags_set(f, &said, "", f->name, f->value, null) || flags_equal(f, &cfg, &said))
+			continue;
+		print_error("-%s is not %s\n", f->name, f->value);
+		wrong++;
+	}
+	assert_int_equal(wrong, 0);
+	fclose(null);
+	config_done(&cfg);
+}
+
 int main(void)
 {
-	struct CMUnitTest t[ARRAY_SIZE(bad) + 9] = {
+	struct CMUnitTest t[ARRAY_SIZE(bad) + 10] = {
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_when_tls),
 		cmocka_unit_test(test_queue_depth_from_environment),
@@ -352,9 +382,10 @@ int main(void)
 		cmocka_unit_test(test_file_between_environment_and_flags),
 		cmocka_unit_test(test_bad_file),
 		cmocka_unit_test(test_reparse),
+		cmocka_unit_test(test_defaults_are_as_the_help_says),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		t[9 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
+		t[10 + i] = (struct CMUnitTest){ bad[i].name, run_bad, NULL, NULL, (void *)&bad[i] };
 	return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -208,7 +208,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 		.per_source = { .conns = 16384, .unauth = 2048, .login_rate = 100, .login_burst = 4096 }, .max_sources = 131072,
 		.source_exempt = SOURCE_EXEMPT,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 50000, .bpffs = "/sys/fs/bpf/xderp", .splice = SPLICE_OFF, .splice_peers = 16384, .splice_queue = 256, .splice_pressure = 64, .user = "", .xdp_interfaces = "",
+		.notsent_lowat = 131072, .pace_ns = 80000, .bpffs = "/sys/fs/bpf/xderp", .splice = SPLICE_OFF, .splice_peers = 16384, .splice_queue = 256, .splice_pressure = 64, .user = "", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "", .proxy_from = "",
 		.config_file = "", .rate_config = "", .shard_cpus = "",
 	};
