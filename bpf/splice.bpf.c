@@ -10,6 +10,7 @@
 
 #define LINEAR_MAX	65536	/* bytes that are put in one piece, so that one send takes them */
 #define PSOCK_FLAGS	7UL	/* in the low bits of sk_user_data */
+#define NO_SOCKET	-2
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -55,7 +56,7 @@ struct {
 	__array(values, struct notice_ring);
 } derp_notices SEC(".maps");
 
-/* Buffers that wait in the kernel for the peer with this key, or -1: it has no socket here. */
+/* Buffers that wait in the kernel for the peer with this key; -1: can't be told; NO_SOCKET: it has none here. */
 static __always_inline long queued_for(__u8 *key)
 {
 	struct sk_psock *psock;
@@ -65,7 +66,7 @@ static __always_inline long queued_for(__u8 *key)
 
 	bsk = bpf_map_lookup_elem(&derp_socks, key);
 	if (!bsk)
-		return -1;
+		return NO_SOCKET;
 	sk = (struct sock *)bpf_skc_to_tcp_sock(bsk);
 	if (sk) {
 		sk = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
@@ -81,6 +82,10 @@ static __always_inline enum derp_outcome redirect(struct step *s)
 	enum derp_outcome o;
 	long queued = queued_for(s->batch.destination);
 
+	/* splice_leave() marks a connection before it takes its socket away, so this relay was killed and all its sockets are being
+	 * closed. With something in them that nobody has read the kernel may warn. That the mark is read by an atomic orders it. */
+	if (queued == NO_SOCKET && !__sync_fetch_and_or(&s->dst->held, 0))
+		return DERP_OUTCOME_orphaned;
 	if (queued < 0 || s->skb->len > LINEAR_MAX || bpf_skb_pull_data(s->skb, s->skb->len))
 		return DERP_OUTCOME_passed_socket;
 	relay_note_pressure(s->src, s->set, queued);
@@ -128,7 +133,7 @@ int derp_verdict(struct __sk_buff *skb)
 	if (o == DERP_OUTCOME_redirected)
 		o = redirect(&s);
 	relay_count(s.stats, s.src, s.dst, o, &s.batch);
-	if (o == DERP_OUTCOME_dropped_full)
+	if (o == DERP_OUTCOME_dropped_full || o == DERP_OUTCOME_orphaned)
 		return SK_DROP;
 	if (o != DERP_OUTCOME_redirected)
 		leave(&s, len);

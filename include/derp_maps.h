@@ -176,7 +176,8 @@ struct derp_settings {
 	X(passed_order,		"buffers left to the shards: earlier bytes of the source are still there") \
 	X(passed_flow,		"buffers left to the shards: the flow is not open")		\
 	X(passed_owner,		"buffers left to the shards: one of them writes to the destination") \
-	X(passed_socket,	"buffers left to the shards: no socket, or no memory to rewrite heads")
+	X(passed_socket,	"buffers left to the shards: no socket, or no memory to rewrite heads") \
+	X(orphaned,		"buffers dropped by the kernel: the relay was killed, and the destination's socket closed")
 
 enum derp_outcome {
 #define X(field, help) DERP_OUTCOME_##field,
