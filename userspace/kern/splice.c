@@ -282,7 +282,7 @@ static void place_return(struct splicer *s, uint32_t place)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void widen(int fd)
+void splice_widen(int fd)
 {
 	int size = 0;
 	socklen_t len = sizeof(size);
@@ -310,10 +310,8 @@ struct derp_conn *splice_join(struct splicer *s, const struct splice_conn *from,
 	};
 	memcpy(c->pub, from->key, sizeof(c->pub));
 	if (!bpf_map_update_elem(s->cookies, &cookie, place, BPF_NOEXIST) &&
-	    !bpf_map_update_elem(s->socks, from->key, &value, BPF_NOEXIST)) {
-		widen(from->fd);
+	    !bpf_map_update_elem(s->socks, from->key, &value, BPF_NOEXIST))
 		return c;
-	}
 	*err = -errno;
 	bpf_map_delete_elem(s->cookies, &cookie);
 	place_return(s, *place);

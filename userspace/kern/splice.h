@@ -73,6 +73,8 @@ void splice_enable(struct splicer *s, bool on);
 
 /* Bytes that were ever written into the socket, from an unknown start; -EAGAIN: it moves too fast to say. */
 int splice_written(int fd, uint64_t *ret);
+/* Before it is given for the first time: a send buffer that the kernel's worker does not fill at once. */
+void splice_widen(int fd);
 /* All that the shard sent is written. *base: for splice_drained. */
 int splice_give(struct derp_conn *c, int fd, uint64_t *base);
 void splice_take(struct derp_conn *c);

@@ -301,6 +301,9 @@ static void give(struct conn *c)
 
 	if (SHARED(sp, held))
 		return;
+	if (!sp->widened)
+		splice_widen(c->fd);
+	sp->widened = true;
 	if (c->sending || c->blocked || !conn_nothing_to_send(c) || splice_give(sp->shared, c->fd, &sp->base)) {
 		give_later(sp);
 		return;

@@ -26,6 +26,7 @@ struct spliced {
 	bool given;			/* the kernel writes its stream */
 	bool taking;			/* taken back, but not all of what the kernel was given is written */
 	bool wanted;			/* there are flows to it */
+	bool widened;			/* it was given before */
 	uint32_t flow_from;		/* place + 1 of the source whose flow was opened last */
 	uint64_t base;			/* for splice_drained() */
 	uint64_t undelivered;		/* of the kernel's bytes, when last looked at */
