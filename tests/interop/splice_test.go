@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -556,6 +557,8 @@ func TestSpliceKilled(t *testing.T) {
 				}
 			}
 		}
+		t.Logf("what came for sockets closed before, by processor: %s", regexp.MustCompile(`"orphaned": \d+`).FindAll(
+			bpftool(t, "map", "dump", "pinned", filepath.Join(bpffsOf(s), "derp_stats")), -1))
 	}
 }
 
