@@ -99,7 +99,8 @@ def latency_row(store, cell):
 
 
 def idle_row(store, cell):
-    return [cell.title, slashed(store, cell, "start_mib", 1), slashed(store, cell, "anon_start", 1, 1024), slashed(store, cell, "anon_kib_each", 1),
+    return [cell.title, slashed(store, cell, "start_mib", 1), slashed(store, cell, "anon_start", 1, 1024),
+            slashed(store, cell, "rss_before", 1, 1024), slashed(store, cell, "anon_kib_each", 1),
             spread(store.ratios(cell.id, "anon_kib_each")), slashed(store, cell, "rss_each", 1, 1024),
             slashed(store, cell, "login_server_cpu_each", 0), slashed(store, cell, "idle_server_cpu", 2), notes(store, cell)]
 
@@ -128,7 +129,7 @@ TABLES = [
         "load", "p50", "p90", "p95", "p99", "p99.9", "p50: ratio (range)", "p99: ratio (range)", "packets/s",
         "server CPU, us per packet", "generator busy, %", "its own delay, p99", "notes"]),
     ("idle", "Memory", idle_row, [
-        "load", "resident at start, MiB", "of it the process's own, MiB", "the process's own, KiB per peer", "ratio (range)", "resident, KiB per peer",
+        "load", "resident at start, MiB", "of it the process's own, MiB", "resident after a login, MiB", "the process's own, KiB per peer", "ratio (range)", "resident, KiB per peer",
         "server CPU per login, us", "server busy when idle, %", "notes"]),
     ("storm", "Logins", storm_row, [
         "load", "logins per CPU second of the server", "ratio (range)", "logins/s", "failed", "latency p50, p99 in us", "notes"]),
