@@ -419,7 +419,7 @@ static OSSL_PROVIDER *loaded;
 /* try: with what OpenSSL loads by itself where nobody says which providers to load. */
 static void load(void)
 {
-	if (sodium_init() >= 0 && OSSL_PROVIDER_add_builtin(NULL, NAME, init))
+	if (OpenSSL_version_num() < PROVIDER_END && sodium_init() >= 0 && OSSL_PROVIDER_add_builtin(NULL, NAME, init))
 		loaded = OSSL_PROVIDER_try_load(NULL, NAME, 1);
 }
 

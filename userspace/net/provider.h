@@ -10,6 +10,9 @@
 #include "net/hkdf.h"
 
 #define PROVIDER_QUERY	"?provider=xderp"
+/* From this version of OpenSSL on its own are used: X25519 is a part of key exchanges with ML-KEM there, which ask of it what ours
+ * has not got. */
+#define PROVIDER_END	0x30500000UL
 
 /* Once for the process, any thread; what it registers stays. Returns whether contexts with PROVIDER_QUERY get their secrets from
  * our key schedule: provider_watch() works. */
