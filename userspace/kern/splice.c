@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "bpf/splice.skel.h"
+#include "kern/percpu.h"
 #include "kern/pins.h"
 
 #define FLOWS_PER_PEER	4U
@@ -92,7 +93,7 @@ static int on_notice(void *ctx, void *data, size_t len)
 		return 0;
 	memcpy(&place, data, sizeof(place));
 	c = &n->splicer->conns[place];
-	/* Pairs with leave() of the program: what it passes from here on is announced again. */
+	/* Pairs with notify() of the program: what it passes from here on is announced again. */
 	__atomic_store_n(&c->noticed, 0, __ATOMIC_SEQ_CST);
 	n->call(n->ctx, c);
 	return 0;
@@ -182,17 +183,6 @@ static int make_places(struct splicer *s)
 	return 0;
 }
 
-static void forget_trial(struct splicer *s)
-{
-	int cpus = libbpf_num_possible_cpus();
-	struct derp_stats *none = calloc(cpus > 0 ? (size_t)cpus : 1, sizeof(*none));
-	uint32_t zero = 0;
-
-	if (none)
-		bpf_map_update_elem(s->stats, &zero, none, BPF_ANY);
-	free(none);
-}
-
 int splice_open(struct splicer **ret, struct pins *pins, const struct splice_opts *o, char *why, size_t len)
 {
 	struct splicer *s = calloc(1, sizeof(*s));
@@ -219,7 +209,7 @@ int splice_open(struct splicer **ret, struct pins *pins, const struct splice_opt
 		.bulk_pressure = o->mode == SPLICE_ON ? 0 : o->bulk_pressure,
 	};
 	err = splice_trial(s, why, len);
-	forget_trial(s);
+	percpu_clear(s->stats, 0, sizeof(struct derp_stats));
 	if (!err)
 		err = pin(s, pins, why, len);
 	if (err) {
@@ -443,17 +433,8 @@ void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ct
 
 void splice_stats(const struct splicer *s, struct derp_stats *ret)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct derp_stats *each;
-	uint32_t zero = 0;
-
-	memset(ret, 0, sizeof(*ret));
-	each = s && cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
-	if (!each)
-		return;
-	if (!bpf_map_lookup_elem(s->stats, &zero, each))
-		for (int i = 0; i < cpus; i++)
-			for (size_t w = 0; w < sizeof(*ret) / sizeof(uint64_t); w++)
-				((uint64_t *)ret)[w] += ((uint64_t *)&each[i])[w];
-	free(each);
+	if (s)
+		percpu_sum(s->stats, 0, ret, sizeof(*ret));
+	else
+		memset(ret, 0, sizeof(*ret));
 }

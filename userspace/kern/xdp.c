@@ -19,6 +19,7 @@
 #include "bpf/xdp.skel.h"
 #include "kern/local.h"
 #include "kern/nic.h"
+#include "kern/percpu.h"
 #include "kern/pins.h"
 
 #define MAX_INTERFACES	16U
@@ -327,17 +328,8 @@ int xdp_deny(struct xdp_gate *x, const struct cidr_set *set)
 
 void xdp_stats(const struct xdp_gate *x, struct derp_xdp_stats *ret)
 {
-	int cpus = x ? libbpf_num_possible_cpus() : 0;
-	struct derp_xdp_stats *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
-	uint32_t zero = 0;
-
-	memset(ret, 0, sizeof(*ret));
-	if (each && !bpf_map_lookup_elem(bpf_map__fd(x->skel->maps.derp_xdp_stats), &zero, each)) {
-		for (int i = 0; i < cpus; i++) {
-#define X(field, help) ret->field += each[i].field;
-			DERP_XDP_COUNTERS(X)
-#undef X
-		}
-	}
-	free(each);
+	if (x)
+		percpu_sum(bpf_map__fd(x->skel->maps.derp_xdp_stats), 0, ret, sizeof(*ret));
+	else
+		memset(ret, 0, sizeof(*ret));
 }
