@@ -59,9 +59,9 @@ static inline void relay_rewrite(__u8 *head, const __u8 *source)
 }
 
 /* Whether a source may have its packets moved at all now: DERP_OUTCOME_redirected, or why not. */
-static inline enum derp_outcome relay_source_ready(const struct derp_conn *src, const struct derp_settings *set)
+static inline enum derp_outcome relay_source_ready(const struct derp_conn *src)
 {
-	if (!set->enabled || src->held)
+	if (src->held)
 		return DERP_OUTCOME_passed_off;
 	if (src->bulk)
 		return DERP_OUTCOME_passed_bulk;
@@ -88,14 +88,13 @@ static inline void relay_take_back(struct derp_conn *dst, __u32 len)
 	__sync_fetch_and_add(&dst->redirected, -(__u64)len);
 }
 
-/* Packets for a destination for which so many buffers wait. Redirected: they are counted in dst->redirected, by which the shard
- * knows what is still on its way; relay_take_back() if it comes to nothing. */
-static inline enum derp_outcome relay_claim(struct derp_conn *dst, const struct derp_settings *set, const struct relay_batch *b,
-					    __u32 queued)
+/* Packets for a destination for which so many buffers, or packets, wait, which is to be below limit. Redirected: they are counted in
+ * dst->redirected, by which the shard knows what is still on its way; relay_take_back() if it comes to nothing. */
+static inline enum derp_outcome relay_claim(struct derp_conn *dst, __u32 limit, const struct relay_batch *b, __u64 queued)
 {
 	if (dst->held || RELAY_READ(dst->owner) != DERP_KERNEL)
 		return DERP_OUTCOME_passed_owner;
-	if (queued >= set->queue_limit) {
+	if (queued >= limit) {
 		__sync_fetch_and_add(&dst->drops, b->packets);
 		return DERP_OUTCOME_dropped_full;
 	}

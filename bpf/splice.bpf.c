@@ -89,7 +89,7 @@ static __always_inline enum derp_outcome redirect(struct step *s)
 	if (queued < 0 || s->skb->len > LINEAR_MAX || bpf_skb_pull_data(s->skb, s->skb->len))
 		return DERP_OUTCOME_passed_socket;
 	relay_note_pressure(s->src, s->set, queued);
-	o = relay_claim(s->dst, s->set, &s->batch, queued);
+	o = relay_claim(s->dst, s->set->queue_limit, &s->batch, queued);
 	if (o != DERP_OUTCOME_redirected)
 		return o;
 	/* From here on the kernel redirects it, whatever else we do but drop it. */
@@ -101,19 +101,25 @@ static __always_inline enum derp_outcome redirect(struct step *s)
 	return DERP_OUTCOME_redirected;
 }
 
-/* A wake-up of the socket can't tell what was left to it from what was redirected: nobody waits for that. */
-static __always_inline void leave(struct step *s, __u32 len)
+/* The shard of c shall look at it; what it will find is counted. wakeup: a flag of the ring. */
+static __always_inline void notify(struct derp_conn *c, __u32 place, __u64 wakeup)
 {
-	__u32 shard = s->src->shard;
+	__u32 shard = c->shard;
 	void *ring;
 
-	/* Pairs with splice_unnotice(). */
-	__sync_fetch_and_add(&s->src->passed, len);
-	if (__sync_lock_test_and_set(&s->src->noticed, 1))
+	/* Pairs with on_notice() of the daemon. */
+	if (__sync_lock_test_and_set(&c->noticed, 1))
 		return;
 	ring = bpf_map_lookup_elem(&derp_notices, &shard);
 	if (ring)
-		bpf_ringbuf_output(ring, &s->place, sizeof(s->place), BPF_RB_FORCE_WAKEUP);
+		bpf_ringbuf_output(ring, &place, sizeof(place), wakeup);
+}
+
+/* A wake-up of the socket can't tell what was left to it from what was redirected: nobody waits for that. */
+static __always_inline void leave(struct step *s, __u32 len)
+{
+	__sync_fetch_and_add(&s->src->passed, len);
+	notify(s->src, s->place, BPF_RB_FORCE_WAKEUP);
 }
 
 SEC("sk_skb/stream_verdict")

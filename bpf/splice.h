@@ -1,24 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Maps of the splice, and the way from the bytes in an skb to their outcome. Programs of type sk_skb can't be run by BPF_PROG_RUN: a
+/* The way from the bytes in an skb to their outcome. Programs of type sk_skb can't be run by BPF_PROG_RUN: a
  * test includes this into one that can. */
 #ifndef XDERP_BPF_SPLICE_H
 #define XDERP_BPF_SPLICE_H
 
-#include <linux/bpf.h>
-#include <stdbool.h>
-#include <bpf/bpf_helpers.h>
+#include "relay_maps.h"
 
-#include "relay_step.h"
-
-/* Sizes are set before the load. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct derp_conn);
-} derp_conns SEC(".maps");
-
+/* Its size is set before the load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -26,29 +14,6 @@ struct {
 	__type(key, __u64);
 	__type(value, __u32);
 } derp_cookies SEC(".maps");
-
-/* A flow that is pushed out is opened again by its next packet. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct derp_flow_key);
-	__type(value, struct derp_flow);
-} derp_flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct derp_settings);
-} derp_settings SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct derp_stats);
-} derp_stats SEC(".maps");
 
 /* A buffer on its way through the step. */
 struct step {
@@ -62,20 +27,6 @@ struct step {
 	bool movable;			/* whole packets for one destination so far */
 	struct relay_batch batch;
 };
-
-static __always_inline struct derp_conn *step_destination(const struct step *s)
-{
-	struct derp_flow_key k = { .source = s->place, .generation = s->src->generation };
-	struct derp_flow *f;
-	struct derp_conn *dst;
-
-	__builtin_memcpy(k.destination, s->batch.destination, DERP_KEY_LEN);
-	f = bpf_map_lookup_elem(&derp_flows, &k);
-	if (!f)
-		return NULL;
-	dst = bpf_map_lookup_elem(&derp_conns, &f->destination);
-	return dst && dst->generation == f->generation ? dst : NULL;
-}
 
 /* The head of a frame began in the buffer before, or ends in the next. */
 static __always_inline long walk_torn_head(struct step *s)
@@ -182,10 +133,12 @@ static __always_inline enum derp_outcome step_walk(struct step *s)
 	bpf_loop(s->skb->len / DERP_HDR_LEN + 2, walk_frame, s, 0);
 	if (!s->movable || !s->batch.packets)
 		return DERP_OUTCOME_passed_other;
-	o = relay_source_ready(s->src, s->set);
+	if (!s->set->enabled)
+		return DERP_OUTCOME_passed_off;
+	o = relay_source_ready(s->src);
 	if (o != DERP_OUTCOME_redirected)
 		return o;
-	s->dst = step_destination(s);
+	s->dst = relay_destination(s->place, s->src, s->batch.destination);
 	return s->dst ? DERP_OUTCOME_redirected : DERP_OUTCOME_passed_flow;
 }
 

@@ -22,7 +22,7 @@ int splice_run(struct __sk_buff *skb)
 	o = step_walk(&s);
 	if (o == DERP_OUTCOME_redirected) {
 		relay_note_pressure(s.src, s.set, queued);
-		o = relay_claim(s.dst, s.set, &s.batch, queued);
+		o = relay_claim(s.dst, s.set->queue_limit, &s.batch, queued);
 	}
 	if (o == DERP_OUTCOME_redirected && !bpf_skb_pull_data(skb, skb->len))
 		step_rewrite(&s);
