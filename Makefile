@@ -116,7 +116,7 @@ $(B)/stun-load: $(B)/bench/stunload/load.o
 # --- unit tests: one binary per file, under ASan+UBSan, in a tree of their own
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 ifeq ($(HAVE_BPF),)
-UNIT    := $(filter-out test_xdp test_splice,$(UNIT))
+UNIT    := $(filter-out test_xdp test_splice test_twin,$(UNIT))
 endif
 ASAN    := B=build/asan SAN=address,undefined OPT='-O1 -g'
 .PHONY: check unit units
@@ -132,6 +132,7 @@ $(B)/unit/%: tests/unit/%.c $(LIB) $(wildcard tests/lib/*.h)
 	$(Q)$(CC) $(CFLAGS) -Wno-missing-prototypes -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LDLIBS)
 
 $(B)/unit/test_splice: $(B)/tests/unit/splice_run.skel.h
+$(B)/unit/test_twin: $(B)/tests/unit/twin_run.skel.h
 
 # --- what tools/vm runs: its guest has neither the compilers nor the time to build anything
 .PHONY: vm-tests check-vm check-long

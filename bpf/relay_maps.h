@@ -36,13 +36,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct derp_stats);
 } derp_stats SEC(".maps");
 
-/* To whom the source at a place may send by this key. NULL: the flow is not open, or to somebody who was there before. */
-static __always_inline struct derp_conn *relay_destination(__u32 place, const struct derp_conn *src, const __u8 *key)
+/* To whom the source at a place may send by this key, and its place. NULL: the flow is not open, or to somebody who was there before. */
+static __always_inline struct derp_conn *relay_destination(__u32 place, const struct derp_conn *src, const __u8 *key, __u32 *to)
 {
 	struct derp_flow_key k = { .source = place, .generation = src->generation };
 	struct derp_conn *dst;
@@ -52,7 +52,8 @@ static __always_inline struct derp_conn *relay_destination(__u32 place, const st
 	f = bpf_map_lookup_elem(&derp_flows, &k);
 	if (!f)
 		return NULL;
-	dst = bpf_map_lookup_elem(&derp_conns, &f->destination);
+	*to = f->destination;
+	dst = bpf_map_lookup_elem(&derp_conns, to);
 	return dst && dst->generation == f->generation ? dst : NULL;
 }
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Packets from one plain socket to another, without a wake-up of the daemon. The verdict sees each receive buffer of a source, follows
+/* Packets from one plain socket to another, without a wake-up of the daemon; and from one twin of a TLS peer to another, at the end of this
+ * file.
+ *
+ * The verdict of plain sockets sees each receive buffer of a source, follows
  * the frames in it, and redirects it whole if it holds nothing but whole packets for one destination; else, and in doubt, it is left
  * to the shard whole. A stream parser, which would give single frames, is not used: on kernels from 6.14 on it spoils the
  * stream (copied_seq runs ahead) when several frames are left to the owner between two of its receives.
  * Loaded by userspace/kern/splice.c. Linux 6.2 and later. */
 #include "splice.h"
+#define TWIN_CONTEXT struct sk_msg_md
+#include "twin.h"
 
 #include <bpf/bpf_core_read.h>
 
@@ -143,5 +148,85 @@ int derp_verdict(struct __sk_buff *skb)
 		return SK_DROP;
 	if (o != DERP_OUTCOME_redirected)
 		leave(&s, len);
+	return SK_PASS;
+}
+
+/* --- Twins. A TLS peer's twin is a TCP socket connected to itself. Its shard writes decrypted packets into it; they are redirected into
+ * what the destination's twin receives. Nothing ever passes through the twin's own TCP. A twin comes once, and leaves by closing. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u64));
+} derp_twins SEC(".maps");
+
+/* Local address and port of a twin (there is no cookie here) -> place of its connection. Local storage of the socket would do it, but
+ * Linux 7 has no memory for that on machines without CMPXCHG16B, such as emulated ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} derp_twin_ports SEC(".maps");
+
+/* Key -> place of its twin, for whoever holds it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct derp_peer_key);
+	__type(value, __u32);
+} derp_twin_keys SEC(".maps");
+
+/* Not reached while all goes well. The socket is broken from here on: the kernel answers every write with EACCES, and the shard does without
+ * it. */
+#define BROKEN	SK_DROP
+
+static __always_inline enum derp_outcome twin_redirect(struct twin_step *t, struct sk_msg_md *msg)
+{
+	enum derp_outcome o = twin_decide(t);
+
+	if (o != DERP_OUTCOME_redirected)
+		return o;
+	if (bpf_msg_redirect_map(msg, &derp_twins, t->to, BPF_F_INGRESS) != SK_PASS) {
+		relay_take_back(t->dst, t->batch.len);
+		return DERP_OUTCOME_passed_socket;
+	}
+	t->src->last_destination = t->to;
+	return o;
+}
+
+SEC("sk_msg")
+int derp_msg(struct sk_msg_md *msg)
+{
+	__u64 port = DERP_TWIN_PORT(msg->local_ip4, msg->local_port);
+	__u32 *place = bpf_map_lookup_elem(&derp_twin_ports, &port);
+	struct twin_step t;
+	__u32 n = msg->size;
+
+	if (!place || !twin_init(&t, msg, *place))
+		return BROKEN;
+	/* In one piece: the kernel moves pieces, and may run out of memory between two. */
+	if (n > DERP_TWIN_FRAME_MAX)
+		n = DERP_TWIN_FRAME_MAX;
+	if (bpf_msg_pull_data(msg, 0, n, 0))
+		return BROKEN;
+	twin_walk(&t);
+	if (!t.batch.packets)
+		return BROKEN;
+	bpf_msg_apply_bytes(msg, t.batch.len);
+	t.outcome = twin_redirect(&t, msg);
+	if (t.outcome != DERP_OUTCOME_redirected) {
+		if (bpf_msg_redirect_map(msg, &derp_twins, t.place, BPF_F_INGRESS) != SK_PASS)
+			return BROKEN;
+		twin_leave(&t);
+	}
+	twin_rewrite(&t);
+	twin_count(&t);
+	/* Its own shard looks by itself when it has written. */
+	if (t.outcome == DERP_OUTCOME_redirected)
+		notify(t.dst, t.to, t.dst->shard == t.src->shard ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
 	return SK_PASS;
 }

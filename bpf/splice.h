@@ -129,6 +129,7 @@ static __always_inline bool step_init(struct step *s, struct __sk_buff *skb, __u
 static __always_inline enum derp_outcome step_walk(struct step *s)
 {
 	enum derp_outcome o;
+	__u32 to;
 
 	bpf_loop(s->skb->len / DERP_HDR_LEN + 2, walk_frame, s, 0);
 	if (!s->movable || !s->batch.packets)
@@ -138,7 +139,7 @@ static __always_inline enum derp_outcome step_walk(struct step *s)
 	o = relay_source_ready(s->src);
 	if (o != DERP_OUTCOME_redirected)
 		return o;
-	s->dst = relay_destination(s->place, s->src, s->batch.destination);
+	s->dst = relay_destination(s->place, s->src, s->batch.destination, &to);
 	return s->dst ? DERP_OUTCOME_redirected : DERP_OUTCOME_passed_flow;
 }
 

@@ -100,7 +100,42 @@ struct derp_xdp_stats {
 #undef X
 };
 
-/* --- The splice: frames between plain sockets that the kernel moves (bpf/splice.bpf.c). */
+/* --- The splice: frames that the kernel moves (bpf/splice.bpf.c), between plain sockets, and between the twins of TLS peers. */
+
+#define DERP_TWIN_FRAME_MAX	16384U	/* with its head; longer ones are the shard's */
+#define DERP_TWIN_PORT(addr_be, port)	((__u64)(addr_be) << 32 | (port))	/* key of derp_twin_ports */
+#define DERP_TWIN_DROPPED	0xff	/* type of a frame that its shard finds in its own twin again: nobody is to get it */
+
+/* Every outcome of a verdict: of packets that were moved or dropped, of receive buffers (segments, or several that were
+ * merged) that were left to the shards whole. X(field, help). */
+#define DERP_SPLICE_OUTCOMES(X)									\
+	X(redirected,		"packets moved to their destination by the kernel")		\
+	X(dropped_full,		"packets dropped by the kernel: too many wait for their destination") \
+	X(passed_other,		"buffers left to the shards: not just whole packets for one destination") \
+	X(passed_off,		"buffers left to the shards: switched off, a duplicate or a limit") \
+	X(passed_bulk,		"buffers left to the shards: the source sends in bulk")		\
+	X(passed_order,		"buffers left to the shards: earlier bytes of the source are still there") \
+	X(passed_flow,		"buffers left to the shards: the flow is not open")		\
+	X(passed_owner,		"buffers left to the shards: one of them writes to the destination") \
+	X(passed_socket,	"buffers left to the shards: no socket, or no memory to rewrite heads") \
+	X(orphaned,		"buffers dropped by the kernel: the relay was killed, and the destination's socket closed")
+
+/* Of twins: packets. Fields of the same structure. None is orphaned: only a relay that lives writes into its twins. */
+#define DERP_TWIN_OUTCOMES(X)									\
+	X(redirected,		"packets of TLS peers moved to their destination's twin")	\
+	X(dropped_full,		"packets of TLS peers for which the destination's twin had no room") \
+	X(passed_off,		"packets of TLS peers left to the shard: a duplicate")		\
+	X(passed_order,		"packets of TLS peers left to the shard: earlier ones of the source are still there") \
+	X(passed_flow,		"packets of TLS peers left to the shard: the flow is not open")	\
+	X(passed_owner,		"packets of TLS peers left to the shard: the destination is leaving, or a duplicate") \
+	X(passed_socket,	"packets of TLS peers left to the shard: the destination has no socket any more")
+
+enum derp_outcome {
+#define X(field, help) DERP_OUTCOME_##field,
+	DERP_SPLICE_OUTCOMES(X)
+#undef X
+	DERP_OUTCOME_NR
+};
 
 enum derp_owner {
 	DERP_SHARD,		/* the shard writes into the socket, nobody else */
@@ -111,7 +146,7 @@ enum derp_owner {
  * this memory, so each group of words has its cache line. A word has one writer, or is added to atomically. */
 struct derp_conn {
 	__u8 pub[DERP_KEY_LEN];		/* its peer */
-	__u64 cookie;			/* SO_COOKIE */
+	__u64 cookie;			/* SO_COOKIE; of a twin DERP_TWIN_PORT */
 	__u32 generation;		/* of this place in the map */
 	__u32 held;			/* a duplicate or a limit: neither from it nor to it; never taken back */
 	__u32 shard;			/* whose it is */
@@ -122,10 +157,12 @@ struct derp_conn {
 	/* As destination. */
 	__u64 redirected;		/* frame bytes, atomic: added before owner is looked at */
 	enum derp_owner owner;		/* the shard writes it */
-	__u32 unused32;
+	__u32 twin;			/* it is one, not a client's socket */
 	__u64 frames_out;		/* redirected to it; atomic */
 	__u64 drops;			/* dropped because its queue was full; atomic */
-	__u64 unused_dst[4];
+	__u64 read;			/* a twin: of redirected, the bytes that its shard has read; the shard writes it */
+	__u64 taken;			/* of frames_out, those among them; the shard writes it */
+	__u64 unused_dst[2];
 
 	/* As source: written by its program, which runs once at a time, except for done. */
 	__u64 passed;			/* bytes left to the shard */
@@ -138,8 +175,15 @@ struct derp_conn {
 	__u32 hdr_have;			/* bytes of a frame's head that the last buffer ended in */
 	__u8 hdr[8];
 	__u32 unused_src;
+
+	/* A twin as source: what its last run did, for the shard that waits for it. */
+	__u64 decided;			/* bytes of all runs */
+	enum derp_outcome last_outcome;
+	__u32 last_packets;
+	__u32 last_destination;		/* place, if redirected */
+	__u32 unused_twin[11];
 };
-_Static_assert(sizeof(struct derp_conn) == 192, "cache lines");
+_Static_assert(sizeof(struct derp_conn) == 256, "cache lines");
 
 /* derp_cookies: a socket's cookie -> its place in derp_conns. */
 
@@ -159,32 +203,16 @@ struct derp_flow {
 struct derp_settings {
 	__u32 enabled;			/* 0: everything is left to the shards */
 	__u32 queue_limit;		/* frames waiting in the kernel for one destination */
+	__u32 twin_limit;		/* packets waiting in one twin */
 	__u32 bulk_pressure;		/* a source above it is bulk; 0: none is */
 	__u32 busy_queue;		/* frames found waiting that count as pressure */
 };
 
 /* derp_notices: per shard, what the programs have to say to it: a place in derp_conns with something to receive. */
 
-/* derp_stats: every outcome of the verdict: of packets that were moved or dropped, of receive buffers (segments, or several that were
- * merged) that were left to the shards whole. X(field, help). */
-#define DERP_SPLICE_OUTCOMES(X)									\
-	X(redirected,		"packets moved to their destination by the kernel")		\
-	X(dropped_full,		"packets dropped by the kernel: too many wait for their destination") \
-	X(passed_other,		"buffers left to the shards: not just whole packets for one destination") \
-	X(passed_off,		"buffers left to the shards: switched off, a duplicate or a limit") \
-	X(passed_bulk,		"buffers left to the shards: the source sends in bulk")		\
-	X(passed_order,		"buffers left to the shards: earlier bytes of the source are still there") \
-	X(passed_flow,		"buffers left to the shards: the flow is not open")		\
-	X(passed_owner,		"buffers left to the shards: one of them writes to the destination") \
-	X(passed_socket,	"buffers left to the shards: no socket, or no memory to rewrite heads") \
-	X(orphaned,		"buffers dropped by the kernel: the relay was killed, and the destination's socket closed")
-
-enum derp_outcome {
-#define X(field, help) DERP_OUTCOME_##field,
-	DERP_SPLICE_OUTCOMES(X)
-#undef X
-	DERP_OUTCOME_NR
-};
+/* derp_stats: outcomes of the verdicts, the one of client sockets, the other of twins, which counts packets only. */
+#define DERP_STATS_SOCKETS	0
+#define DERP_STATS_TWINS	1
 
 struct derp_stats {
 #define X(field, help) __u64 field;	/* the order of enum derp_outcome */

@@ -141,11 +141,14 @@ static int open_splice(struct kern *kern, struct relay *relay, char *err, size_t
 	const struct config *cfg = relay->cfg;
 	const struct splice_opts o = {
 		.mode = cfg->splice, .shards = cfg->shards, .peers = cfg->splice_peers, .queue_limit = cfg->splice_queue, .bulk_pressure = cfg->splice_pressure,
+		.twin_limit = cfg->splice_tls ? cfg->splice_tls_queue : 0,
 	};
 	int e = kern_open_splice(kern, &o, &relay->splicer);
 
 	if (e)
-		snprintf(err, errlen, "--splice=on, but the kernel does not move packets here: %s; use --splice=auto", strerror(-e));
+		snprintf(err, errlen, "%s, but the kernel does not move packets here: %s; use %s",
+			 cfg->splice == SPLICE_ON ? "--splice=on" : "--splice-tls=on", strerror(-e),
+			 cfg->splice == SPLICE_ON ? "--splice=auto" : "--splice-tls=off");
 	splice_enable(relay->splicer, !cfg->rate.bytes_per_s);
 	return e;
 }
@@ -242,7 +245,7 @@ int main(int argc, char **argv)
 		return fail(err);
 	if (config_load_keys(cfg, err, sizeof(err)))
 		return fail(err);
-	filelimit_raise(cfg->max_conns);
+	filelimit_raise(cfg->max_conns + (cfg->splice_tls ? cfg->splice_peers : 0));
 	if (open_kern(&kern, cfg, err, sizeof(err)))
 		return fail(err);
 	if (relay_new(&relay, cfg, kern_peers(kern), err, sizeof(err))) {

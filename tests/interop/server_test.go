@@ -64,6 +64,7 @@ type server struct {
 	keyFile  string
 	socket   string         // for xderpctl
 	path     string         // of the program, if it is not the one under test
+	bpffs    string         // for --bpffs, whose default is one for the whole machine; only if serverArgs need it
 	pub      key.NodePublic // of the key file
 	cmd      *exec.Cmd
 	exited   chan struct{}
@@ -131,9 +132,6 @@ func newServer(t testing.TB, o opts) *server {
 	if o.dir == "" {
 		o.dir = serverDir(t)
 	}
-	if slices.Contains(serverArgs, "--splice=on") && !slices.Contains(o.args, "--bpffs") {
-		o.args = append(slices.Clone(o.args), "--bpffs", bpffs(t)) // the default is one for the whole machine
-	}
 	s := &server{
 		opts:     o,
 		addr:     hostPort(o.host, freePort()),
@@ -141,6 +139,9 @@ func newServer(t testing.TB, o opts) *server {
 		stunAddr: hostPort(o.host, freePort()),
 		keyFile:  filepath.Join(o.dir, "derper.key"),
 		log:      new(logBuffer),
+	}
+	if (slices.Contains(serverArgs, "--splice=on") || slices.Contains(serverArgs, "--splice-tls=on")) && !slices.Contains(o.args, "--bpffs") {
+		s.bpffs = bpffs(t)
 	}
 	if o.control {
 		s.socket = filepath.Join(shortDir(t), "s")
@@ -194,6 +195,9 @@ func (s *server) argv() []string {
 	a = append(a, s.args...)
 	if s.path == serverPath {
 		a = append(a, serverArgs...)
+		if s.bpffs != "" {
+			a = append(a, "--bpffs", s.bpffs)
+		}
 		if isXderp() { // the default is one for the whole machine
 			a = append(a, "--control-socket", s.socket)
 		}

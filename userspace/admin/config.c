@@ -27,6 +27,7 @@ static const char *const affinities[] = { "hash", "cpu", NULL };
 static const char *const record_layers[] = { "auto", "own", "openssl", NULL };
 static const char *const switches[] = { "auto", "on", "off", NULL };
 static const char *const xdp_modes[] = { "auto", "native", "generic", "off", NULL };
+static const char *const off_on[] = { "off", "on", NULL };
 static const char *const auto_off[] = { "auto", "off", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const only_empty[] = { "", NULL };
@@ -107,6 +108,8 @@ static const struct flag table[] = {
 	{ "splice-peers", FLAG_UINT, AT(splice_peers), "16384", "plain clients that the kernel may serve at a time; the relay serves more", 2, 1000000, .fixed = true },
 	{ "splice-queue", FLAG_UINT, AT(splice_queue), "256", "receive buffers with packets that may wait in the kernel for one client; more are dropped", 1, 65536, .fixed = true },
 	{ "splice-pressure", FLAG_UINT, AT(splice_pressure), "64", "with --splice=auto a client whose packets find others waiting so many times more often than not goes back to the shards until it is quiet again", 1, 1000000, .fixed = true },
+	{ "splice-tls", FLAG_CHOICE, AT(splice_tls), "off", "let the kernel route packets between TLS clients, too, by a loopback socket for each; on: don't run without. It costs more than the shards' own way", .choices = off_on, .fixed = true },
+	{ "splice-tls-queue", FLAG_UINT, AT(splice_tls_queue), "4096", "packets that may wait in the kernel for the shard of one TLS client; more are dropped", 64, 65536, .fixed = true },
 	{ "xdp", FLAG_CHOICE, AT(xdp), "auto", "XDP on --xdp-interfaces, in the driver (native) or before the stack (generic); auto: as far down as it goes", .choices = xdp_modes, .fixed = true },
 	{ "xdp-interfaces", FLAG_STRING, AT(xdp_interfaces), "", "interfaces on which XDP answers STUN and guards the ports, comma-separated; with none there is no XDP", .fixed = true },
 	{ "guard-rate", FLAG_FLOAT, AT(guard_rate), "200", "new TCP connections per second that XDP lets one source open, an IPv4 address or an IPv6 /56; 0: any number", 0, 1000000, .fixed = true },
@@ -208,7 +211,7 @@ static void set_defaults(struct config *cfg, const struct config *running)
 		.per_source = { .conns = 16384, .unauth = 2048, .login_rate = 100, .login_burst = 4096 }, .max_sources = 131072,
 		.source_exempt = SOURCE_EXEMPT,
 		.max_conns_per_key = 32, .max_skip = 64ULL << 20, .drain_timeout_ns = 5000000000ULL,
-		.notsent_lowat = 131072, .pace_ns = 80000, .bpffs = "/sys/fs/bpf/xderp", .splice = SPLICE_OFF, .splice_peers = 16384, .splice_queue = 256, .splice_pressure = 64, .user = "", .xdp_interfaces = "",
+		.notsent_lowat = 131072, .pace_ns = 80000, .bpffs = "/sys/fs/bpf/xderp", .splice = SPLICE_OFF, .splice_peers = 16384, .splice_queue = 256, .splice_pressure = 64, .splice_tls_queue = 4096, .user = "", .xdp_interfaces = "",
 		.guard_rate = 200, .guard_burst = 1000, .guard_sources = 65536, .log_level = LOG_LEVEL_INFO, .deny = "", .proxy_from = "",
 		.config_file = "", .rate_config = "", .shard_cpus = "",
 	};

@@ -114,6 +114,8 @@ struct config {
 	unsigned int splice_peers;	/* --splice-peers */
 	unsigned int splice_queue;	/* --splice-queue: packets */
 	unsigned int splice_pressure;	/* --splice-pressure */
+	int splice_tls;			/* --splice-tls: 1 is on */
+	unsigned int splice_tls_queue;	/* --splice-tls-queue: packets */
 	enum xdp_mode xdp;		/* --xdp=auto|native|generic|off */
 	const char *xdp_interfaces;	/* --xdp-interfaces: comma list, may be "" */
 	double guard_rate;		/* --guard-rate: new connections per second and source; 0: any number */

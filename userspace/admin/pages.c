@@ -20,6 +20,7 @@
 #include "base/feature.h"
 #include "base/keymem.h"
 #include "kern/splice.h"
+#include "kern/twin.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 #include "relay/bootstrap.h"
@@ -34,7 +35,7 @@ struct snapshot {
 	struct shard_stats st;
 	struct relay_totals totals;
 	struct derp_xdp_stats xdp;
-	struct derp_stats splice;
+	struct derp_stats splice, twins;
 	uint64_t uptime_s, fds, max_fds, rss, vsize;
 	double cpu_s;
 };
@@ -81,6 +82,7 @@ static void take(struct snapshot *s, const struct relay *r)
 	directory_totals(r->directory, &s->totals);
 	xdp_stats(r->xdp, &s->xdp);
 	splice_stats(r->splicer, &s->splice);
+	twin_stats(r->splicer, &s->twins);
 	s->st.stun_success += s->xdp.stun_ipv4 + s->xdp.stun_ipv6;	/* whoever answered */
 	s->st.stun_ipv4 += s->xdp.stun_ipv4;
 	s->st.stun_ipv6 += s->xdp.stun_ipv6;
@@ -425,6 +427,11 @@ static void metrics(struct textbuf *b, const struct snapshot *s)
 	textbuf_printf(b, "# HELP xderp_splice_" #field "_total " help "\n# TYPE xderp_splice_" #field "_total counter\nxderp_splice_" #field "_total %" PRIu64 "\n", \
 		       (uint64_t)s->splice.field);
 	DERP_SPLICE_OUTCOMES(X)
+#undef X
+#define X(field, help) \
+	textbuf_printf(b, "# HELP xderp_twin_" #field "_total " help "\n# TYPE xderp_twin_" #field "_total counter\nxderp_twin_" #field "_total %" PRIu64 "\n", \
+		       (uint64_t)s->twins.field);
+	DERP_TWIN_OUTCOMES(X)
 #undef X
 	by_reason(b, "xderp_packets_dropped_total", st->packets_dropped);
 	by_reason(b, "xderp_bytes_dropped_total", st->bytes_dropped);

@@ -91,23 +91,38 @@ struct peermap *kern_peers(struct kern *k)
 	return k ? k->peers : NULL;
 }
 
+static void list_splice(const struct splice_opts *o, const char *why)
+{
+	if (o->mode == SPLICE_OFF)
+		feature_set("splice", "off", "--splice=off");
+	else if (why)
+		feature_set("splice", "off", "%s", why);
+	else
+		feature_set("splice", o->mode == SPLICE_ON ? "on" : "auto",
+			    "packets between up to %u plain clients can be moved by the kernel", o->peers);
+	if (!o->twin_limit)
+		feature_set("splice_tls", "off", "--splice-tls=off");
+	else if (why)
+		feature_set("splice_tls", "off", "%s", why);
+	else
+		feature_set("splice_tls", "on", "packets between up to %u TLS clients are moved by the kernel", o->peers);
+}
+
 int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer **ret)
 {
 	char why[400] = "BPF is off";
 	int err = k ? 0 : -EOPNOTSUPP;
 
 	*ret = NULL;
-	if (o->mode == SPLICE_OFF) {
-		feature_set("splice", "off", "--splice=off");
+	if (o->mode == SPLICE_OFF && !o->twin_limit) {
+		list_splice(o, NULL);
 		return 0;
 	}
 	if (!err)
 		err = splice_open(&k->splicer, k->pins, o, why, sizeof(why));
-	if (err) {
-		feature_set("splice", "off", "%s", why);
-		return o->mode == SPLICE_ON ? err : 0;
-	}
-	feature_set("splice", o->mode == SPLICE_ON ? "on" : "auto", "packets between up to %u plain clients can be moved by the kernel", o->peers);
+	list_splice(o, err ? why : NULL);
+	if (err)
+		return o->mode == SPLICE_ON || o->twin_limit ? err : 0;
 	*ret = k->splicer;
 	return 0;
 }

@@ -34,7 +34,7 @@ void kern_close(struct kern *k);
 /* NULL if BPF is off. Lives as long as k. */
 struct peermap *kern_peers(struct kern *k);
 
-/* Load the splice (kern/splice.h). NULL if it is off, which the list of features explains; with SPLICE_ON that is an error. It lives
+/* Load the splice (kern/splice.h). NULL if it is off, which the list of features explains; with SPLICE_ON or twins that is an error. It lives
  * as long as k. */
 int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer **ret);
 

@@ -7,6 +7,7 @@
 #include "base/feature.h"
 #include "kern/kern.h"
 #include "kern/splice.h"
+#include "kern/twin.h"
 #include "kern/xdp.h"
 #include "kern/peermap.h"
 
@@ -59,14 +60,57 @@ int kern_open_splice(struct kern *k, const struct splice_opts *o, struct splicer
 	(void)k;
 	*ret = NULL;
 	feature_set("splice", "off", "built without libbpf, clang or bpftool");
-	return o->mode == SPLICE_ON ? -EOPNOTSUPP : 0;
+	feature_set("splice_tls", "off", "built without libbpf, clang or bpftool");
+	return o->mode == SPLICE_ON || o->twin_limit ? -EOPNOTSUPP : 0;
 }
 
-/* There is no struct splicer: all but these two are given one, and never called. */
+/* There is no struct splicer: all but these three are given one, and never called. */
 void splice_stats(const struct splicer *s, struct derp_stats *ret)
 {
 	(void)s;
 	memset(ret, 0, sizeof(*ret));
+}
+
+void twin_stats(const struct splicer *s, struct derp_stats *ret)
+{
+	(void)s;
+	memset(ret, 0, sizeof(*ret));
+}
+
+bool twin_wanted(const struct splicer *s)
+{
+	(void)s;
+	return false;
+}
+
+struct derp_conn *twin_join(struct splicer *s, const struct splice_conn *c, uint32_t *place, int *fd, int *err)
+{
+	(void)s;
+	(void)c;
+	(void)place;
+	(void)fd;
+	*err = -EOPNOTSUPP;
+	return NULL;
+}
+
+void twin_hold(struct splicer *s, uint32_t place)
+{
+	(void)s;
+	(void)place;
+}
+
+void twin_leave(struct splicer *s, uint32_t place, int fd)
+{
+	(void)s;
+	(void)place;
+	(void)fd;
+}
+
+void twin_undo(struct splicer *s, struct derp_conn *src, uint32_t len)
+{
+	(void)s;
+	(void)src;
+	(void)len;
 }
 
 void splice_enable(struct splicer *s, bool on)
@@ -115,6 +159,12 @@ int splice_open_flow(struct splicer *s, uint32_t source, uint32_t destination)
 	(void)source;
 	(void)destination;
 	return -EOPNOTSUPP;
+}
+
+uint32_t splice_generation(const struct splicer *s, uint32_t place)
+{
+	(void)s;
+	return place;
 }
 
 void splice_hold_key(struct splicer *s, const uint8_t key[static DERP_KEY_LEN])

@@ -7,7 +7,6 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +19,8 @@
 #include "bpf/splice.skel.h"
 #include "kern/percpu.h"
 #include "kern/pins.h"
+#include "kern/splicer.h"
+#include "kern/twin.h"
 
 #define FLOWS_PER_PEER	4U
 /* A program that looked at a place just before it was given back may still count there. */
@@ -28,34 +29,6 @@
 #define SNDBUF_MIN	(1 << 20)
 #define NOTICE_LEN	16U		/* a place, with what the ring puts in front */
 #define BUSY_QUEUE	4U		/* frames in the kernel's queue: it does not keep up */
-
-/* A shard's end of derp_notices. */
-struct notices {
-	struct splicer *splicer;
-	struct ring_buffer *ring;	/* owned */
-	int fd;				/* owned */
-	void (*call)(void *ctx, const struct derp_conn *c);
-	void *ctx;
-};
-
-struct splicer {
-	struct splice *skel;		/* owned */
-	enum splice_mode mode;
-	struct derp_conn *conns;	/* mapped */
-	struct derp_settings *settings;	/* mapped */
-	size_t conns_size, settings_size;
-	unsigned int peers;
-	int socks, sources, cookies, flows, stats;	/* descriptors of maps, owned by skel */
-
-	struct notices *notices;	/* owned; one a shard */
-	unsigned int shards;
-
-	/* Places not in use, oldest first. */
-	pthread_mutex_t lock;
-	uint32_t *rest;			/* owned; ring of peers places */
-	uint64_t *since_ns;		/* owned; when each came back */
-	uint32_t first, nfree;
-};
 
 static size_t map_size(size_t value, unsigned int n)
 {
@@ -75,6 +48,8 @@ static int resize(struct splicer *s)
 		{ s->skel->maps.derp_conns, s->peers }, { s->skel->maps.derp_cookies, s->peers },
 		{ s->skel->maps.derp_flows, s->peers * FLOWS_PER_PEER }, { s->skel->maps.derp_socks, s->peers },
 		{ s->skel->maps.derp_sources, s->peers }, { s->skel->maps.derp_notices, s->shards },
+		{ s->skel->maps.derp_twins, s->peers }, { s->skel->maps.derp_twin_keys, s->peers },
+		{ s->skel->maps.derp_twin_ports, s->peers },
 	};
 	int err = 0;
 
@@ -149,7 +124,11 @@ static int load(struct splicer *s)
 	s->cookies = bpf_map__fd(s->skel->maps.derp_cookies);
 	s->flows = bpf_map__fd(s->skel->maps.derp_flows);
 	s->stats = bpf_map__fd(s->skel->maps.derp_stats);
-	if (bpf_prog_attach(bpf_program__fd(s->skel->progs.derp_verdict), s->sources, BPF_SK_SKB_STREAM_VERDICT, 0))
+	s->twins = bpf_map__fd(s->skel->maps.derp_twins);
+	s->twin_ports = bpf_map__fd(s->skel->maps.derp_twin_ports);
+	s->twin_keys = bpf_map__fd(s->skel->maps.derp_twin_keys);
+	if (bpf_prog_attach(bpf_program__fd(s->skel->progs.derp_verdict), s->sources, BPF_SK_SKB_STREAM_VERDICT, 0) ||
+	    bpf_prog_attach(bpf_program__fd(s->skel->progs.derp_msg), s->twins, BPF_SK_MSG_VERDICT, 0))
 		return -errno;
 	err = open_notices(s);
 	return err ? err : map_memory(s);
@@ -206,10 +185,13 @@ int splice_open(struct splicer **ret, struct pins *pins, const struct splice_opt
 	}
 	*s->settings = (struct derp_settings){
 		.enabled = 1, .queue_limit = o->queue_limit, .busy_queue = BUSY_QUEUE,
-		.bulk_pressure = o->mode == SPLICE_ON ? 0 : o->bulk_pressure,
+		.twin_limit = o->twin_limit, .bulk_pressure = o->mode == SPLICE_ON ? 0 : o->bulk_pressure,
 	};
-	err = splice_trial(s, why, len);
-	percpu_clear(s->stats, 0, sizeof(struct derp_stats));
+	err = o->mode == SPLICE_OFF ? 0 : splice_trial(s, why, len);
+	if (!err && o->twin_limit)
+		err = twin_trial(s, why, len);
+	percpu_clear(s->stats, DERP_STATS_SOCKETS, sizeof(struct derp_stats));
+	percpu_clear(s->stats, DERP_STATS_TWINS, sizeof(struct derp_stats));
 	if (!err)
 		err = pin(s, pins, why, len);
 	if (err) {
@@ -246,7 +228,7 @@ enum splice_mode splice_mode(const struct splicer *s)
 	return s->mode;
 }
 
-static int place_take(struct splicer *s, uint32_t *ret)
+int splicer_take_place(struct splicer *s, uint32_t *ret)
 {
 	uint32_t place;
 	int err = -ENOSPC;
@@ -272,6 +254,27 @@ static void place_return(struct splicer *s, uint32_t place)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void splicer_return_place(struct splicer *s, uint32_t place)
+{
+	struct derp_conn *c = &s->conns[place];
+
+	__atomic_store_n(&c->generation, c->generation + 1, __ATOMIC_SEQ_CST);
+	memset(c->pub, 0, sizeof(c->pub));
+	place_return(s, place);
+}
+
+struct derp_conn *splicer_begin(struct splicer *s, uint32_t place, const struct splice_conn *from)
+{
+	struct derp_conn *c = &s->conns[place];
+
+	*c = (struct derp_conn){
+		.generation = c->generation, .owner = DERP_SHARD,
+		.shard = from->shard, .slot = from->slot, .slot_generation = from->generation,
+	};
+	memcpy(c->pub, from->key, sizeof(c->pub));
+	return c;
+}
+
 void splice_widen(int fd)
 {
 	int size = 0;
@@ -290,15 +293,11 @@ struct derp_conn *splice_join(struct splicer *s, const struct splice_conn *from,
 	uint64_t cookie, value = (uint64_t)from->fd;
 	struct derp_conn *c;
 
-	*err = getsockopt(from->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? -errno : place_take(s, place);
+	*err = getsockopt(from->fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? -errno : splicer_take_place(s, place);
 	if (*err)
 		return NULL;
-	c = &s->conns[*place];
-	*c = (struct derp_conn){
-		.cookie = cookie, .generation = c->generation, .owner = DERP_SHARD,
-		.shard = from->shard, .slot = from->slot, .slot_generation = from->generation,
-	};
-	memcpy(c->pub, from->key, sizeof(c->pub));
+	c = splicer_begin(s, *place, from);
+	c->cookie = cookie;
 	if (!bpf_map_update_elem(s->cookies, &cookie, place, BPF_NOEXIST) &&
 	    !bpf_map_update_elem(s->socks, from->key, &value, BPF_NOEXIST))
 		return c;
@@ -327,9 +326,7 @@ void splice_leave(struct splicer *s, uint32_t place)
 	splice_hold(c);
 	bpf_map_delete_elem(s->socks, c->pub);
 	bpf_map_delete_elem(s->cookies, &c->cookie);
-	__atomic_store_n(&c->generation, c->generation + 1, __ATOMIC_SEQ_CST);
-	memset(c->pub, 0, sizeof(c->pub));
-	place_return(s, place);
+	splicer_return_place(s, place);
 }
 
 void splice_discard(int fd)
@@ -340,14 +337,21 @@ void splice_discard(int fd)
 		;
 }
 
+uint32_t splice_generation(const struct splicer *s, uint32_t place)
+{
+	return __atomic_load_n(&s->conns[place].generation, __ATOMIC_RELAXED);
+}
+
 int splice_open_flow(struct splicer *s, uint32_t source, uint32_t destination)
 {
 	const struct derp_conn *to = &s->conns[destination];
 	struct derp_flow_key k = {
-		.source = source, .generation = __atomic_load_n(&s->conns[source].generation, __ATOMIC_RELAXED),
+		.source = source, .generation = splice_generation(s, source),
 	};
 	struct derp_flow v = { .destination = destination, .generation = to->generation };
 
+	if (__atomic_load_n(&s->conns[source].twin, __ATOMIC_RELAXED) != to->twin)
+		return -EXDEV;
 	memcpy(k.destination, to->pub, sizeof(k.destination));
 	return bpf_map_update_elem(s->flows, &k, &v, BPF_ANY) ? -errno : 0;
 }
@@ -358,6 +362,8 @@ void splice_hold_key(struct splicer *s, const uint8_t key[static DERP_KEY_LEN])
 	uint32_t place;
 
 	if (!bpf_map_lookup_elem(s->socks, key, &cookie) && !bpf_map_lookup_elem(s->cookies, &cookie, &place))
+		splice_hold(&s->conns[place]);
+	if (!bpf_map_lookup_elem(s->twin_keys, key, &place))
 		splice_hold(&s->conns[place]);
 }
 
@@ -434,7 +440,20 @@ void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ct
 void splice_stats(const struct splicer *s, struct derp_stats *ret)
 {
 	if (s)
-		percpu_sum(s->stats, 0, ret, sizeof(*ret));
+		percpu_sum(s->stats, DERP_STATS_SOCKETS, ret, sizeof(*ret));
 	else
 		memset(ret, 0, sizeof(*ret));
+}
+
+void twin_stats(const struct splicer *s, struct derp_stats *ret)
+{
+	if (s)
+		percpu_sum(s->stats, DERP_STATS_TWINS, ret, sizeof(*ret));
+	else
+		memset(ret, 0, sizeof(*ret));
+}
+
+bool twin_wanted(const struct splicer *s)
+{
+	return s->settings->twin_limit;
 }

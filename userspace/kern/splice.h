@@ -27,6 +27,7 @@ struct splice_opts {
 	unsigned int peers;		/* connections that have a place */
 	unsigned int queue_limit;	/* frames that wait in the kernel for one destination */
 	unsigned int bulk_pressure;	/* derp_settings */
+	unsigned int twin_limit;	/* packets that wait in the twin of one TLS peer; 0: they have none (kern/twin.h) */
 };
 
 struct splicer;
@@ -60,8 +61,10 @@ void splice_leave(struct splicer *s, uint32_t place);
  * and warns that its accounts don't add up. */
 void splice_discard(int fd);
 
-/* The packets of source for destination need not pass the shard any more, when all else agrees. */
+/* The packets of source for destination need not pass the shard any more, when all else agrees. -EXDEV: only one of them is a twin. */
 int splice_open_flow(struct splicer *s, uint32_t source, uint32_t destination);
+/* Which of the connections that had it has this place now. */
+uint32_t splice_generation(const struct splicer *s, uint32_t place);
 /* Any shard: no connection of that key may be spliced any more. */
 void splice_hold_key(struct splicer *s, const uint8_t key[static DERP_KEY_LEN]);
 static inline void splice_hold(struct derp_conn *c)

@@ -20,6 +20,7 @@
 #include "relay/sources.h"
 #include "relay/spliced.h"
 #include "relay/traffic.h"
+#include "relay/twinned.h"
 #include "relay/websocket.h"
 
 #define HANDSHAKE_NS	(10 * NS_PER_S)
@@ -357,6 +358,8 @@ static size_t stream_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 			break;
 		}
 	}
+	if (c->peer)
+		twinned_flush(c);
 	return used;
 }
 
@@ -589,6 +592,7 @@ void conn_close(struct conn *c, enum close_reason why)
 	if (c->peer) {
 		peer_leave(c, c->link ? DROP_MESH_DOWN : DROP_GONE_DISCONNECTED);
 		spliced_leave(c);
+		twinned_leave(c);
 	}
 	if (c->link)
 		meshlink_closed(c, why);

@@ -64,6 +64,7 @@ struct peer {
 	uint64_t hold_ns;		/* this long nothing is to be read; not acted upon yet */
 	struct timer hold;		/* while conn->held */
 	struct spliced *spliced;	/* owned; NULL: the kernel has no part in it */
+	struct twinned *twinned;	/* owned; NULL: it has no twin */
 	struct bucket not_here;		/* PeerGone(not here): burst 3, 1 per second */
 
 	struct list watcher;		/* on the shard's list if it watches */

@@ -6,6 +6,7 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 #include "relay/spliced.h"
+#include "relay/twinned.h"
 
 void forward_count_drop(struct shard *s, enum drop_reason why, enum pkt_class class, uint32_t bytes)
 {
@@ -84,6 +85,7 @@ static void deliver(struct shard *s, uint32_t slot, uint32_t gen, const struct d
 	struct conn *to = shard_conn(s, slot, gen);
 
 	if (to && conn_is_relaying(to)) {
+		twinned_drain(to);
 		sendq_packet(to, d);
 		return;
 	}
@@ -118,27 +120,42 @@ static void route(struct conn *from, const struct key *dst, struct delivery *d, 
 		pkt_free(&s->mem, owned);
 }
 
+void forward_direct(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)
+{
+	uint32_t n = len - DERP_HDR_LEN - DERP_KEY_LEN, spliced = spliced_source(from);
+	struct delivery d = {
+		.frame = frame, .len = len, .class = class_of(frame + len - n, n), .src_hash = from->peer->hash,
+		.queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned,
+		.source = spliced ? spliced : twinned_source(from),
+	};
+	struct key dst;
+
+	memcpy(dst.b, frame + DERP_HDR_LEN, KEY_LEN);
+	frame_send_to_recv(frame, &from->peer->key);
+	route(from, &dst, &d, DROP_UNKNOWN_DEST);
+}
+
 void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)
 {
 	struct shard_stats *st = &from->shard->stats;
-	uint8_t *payload = frame + DERP_HDR_LEN + DERP_KEY_LEN;
 	uint32_t n = len - DERP_HDR_LEN - DERP_KEY_LEN;
-	struct delivery d = {
-		.frame = frame, .len = len, .class = class_of(payload, n), .src_hash = from->peer->hash,
-		.queued_ns = from->shard->now_ns, .rbuf = rbuf, .owned = owned, .source = spliced_source(from),
-	};
-	struct key dst;
 
 	count_from(from, n);
 	STAT_INC(st, packets_received);
 	STAT_ADD(st, bytes_received, n);
-	if (d.class == PKT_DISCO)
+	if (class_of(frame + len - n, n) == PKT_DISCO)
 		STAT_INC(st, packets_received_disco);
 	else
 		STAT_INC(st, packets_received_other);
-	memcpy(dst.b, frame + DERP_HDR_LEN, KEY_LEN);
-	frame_send_to_recv(frame, &from->peer->key);
-	route(from, &dst, &d, DROP_UNKNOWN_DEST);
+	if (twinned_takes(from, len)) {
+		twinned_write(from, frame, len, owned);
+		return;
+	}
+	/* What waits for its twin came before. */
+	twinned_flush(from);
+	twinned_pass(from, len);
+	forward_direct(from, frame, len, rbuf, owned);
+	twinned_passed(from, len);
 }
 
 void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned)

@@ -13,6 +13,9 @@ struct delivery;
 void forward_send_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned);
 void forward_mesh_packet(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned);
 
+/* The same for a SendPacket that is counted already, and that no twin is to take. rbuf and owned may both be NULL: it is copied. */
+void forward_direct(struct conn *from, uint8_t *frame, uint32_t len, struct rbuf *rbuf, struct pkt *owned);
+
 /* A packet from another shard, lent with d->parcel. */
 void forward_from_shard(struct shard *s, uint32_t slot, uint32_t gen, const struct delivery *d);
 

@@ -14,6 +14,7 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 #include "relay/spliced.h"
+#include "relay/twinned.h"
 #include "wire/handshake.h"
 
 static void refuse(struct conn *c, enum login_refusal why)
@@ -164,6 +165,7 @@ static void admit(struct conn *c, const struct client_info *ci)
 		login_cap(c, caps);
 	count_login(c, dup);
 	spliced_login(c, dup);
+	twinned_login(c, dup);
 	mesh_announce_present(s, &m.present);
 }
 

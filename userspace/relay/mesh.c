@@ -4,6 +4,7 @@
 #include "relay/mailbox.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/twinned.h"
 
 #define WALK_STEP	64U		/* PeerPresent frames made at a time */
 #define WALK_ROOM	(16U * 1024)	/* a flood goes on while fewer control bytes than this wait */
@@ -59,6 +60,8 @@ static void tell_receiver(struct gone_receiver *r, const struct key *src, void *
 	struct conn *c = container_of(r, struct peer, gone)->conn;
 	uint8_t frame[FRAME_PEER_GONE_LEN];
 
+	/* The last packets of src, if the kernel moved them, go before the news. */
+	twinned_drain(c);
 	frame_peer_gone(frame, src, DERP_GONE_DISCONNECTED);
 	if (conn_is_relaying(c) && sendq_control(c, frame, sizeof(frame)))
 		STAT_INC(&s->stats, gone_disconnected_frames);

@@ -12,6 +12,7 @@
 #include "relay/sendq.h"
 #include "relay/shard.h"
 #include "relay/spliced.h"
+#include "relay/twinned.h"
 
 #define HOME_MOVE_NS	(5 * NS_PER_S)	/* earlier, choosing a home is part of connecting */
 
@@ -201,6 +202,7 @@ void peer_hide(struct conn *c)
 
 	if (p->hidden)
 		return;
+	twinned_hold(c);
 	p->hidden = true;
 	spliced_hold(c);
 	note_preferred(c, false);

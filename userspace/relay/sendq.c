@@ -8,6 +8,7 @@
 #include "relay/publish.h"
 #include "relay/shard.h"
 #include "relay/spliced.h"
+#include "relay/twinned.h"
 #include "relay/websocket.h"
 
 static void left_control(struct peer *peer, const struct pkt *p)
@@ -149,8 +150,10 @@ void sendq_packet(struct conn *to, const struct delivery *d)
 	}
 	pktq_push(q, p);
 	STAT_INC(&s->stats, packets_queued);
-	if (d->source)
+	if (d->source) {
 		spliced_open_flow(to, d);
+		twinned_open_flow(to, d);
+	}
 	if (!to->blocked)
 		conn_mark_dirty(to);
 }

@@ -20,6 +20,7 @@
 #include "relay/sendq.h"
 #include "relay/spliced.h"
 #include "relay/stund.h"
+#include "relay/twinned.h"
 
 /* Slots above the connections' name the listeners. */
 #define LISTENER_SLOT	0xffffff00U
@@ -372,6 +373,7 @@ static int turn(struct shard *s)
 	if (!s->draining)
 		arm_listeners(s);
 	rearm_starved(s);
+	twinned_turn(s);
 	flush_dirty(s);
 	release_dead(s);
 	mailbox_publish(s);
@@ -540,6 +542,7 @@ int shard_new(struct shard **ret, struct relay *r, uint16_t id)
 	publish_init(s);
 	timer_init(&s->trim, on_trim);
 	spliced_init(s);
+	twinned_init(s);
 	s->chunks = calloc(s->max_chunks, sizeof(struct conn *));
 	s->free_slots = malloc((size_t)s->max_chunks * SHARD_CHUNK * sizeof(uint32_t));
 	if (!s->chunks || !s->free_slots || gone_table_new(&s->gone, &s->out)) {
@@ -565,6 +568,7 @@ void shard_free(struct shard *s)
 	free(s->chunks);
 	free(s->free_slots);
 	gone_table_free(s->gone);
+	twinned_done(s);
 	inbox_done(&s->inbox);
 	slab_done(&s->mem);
 	slab_done(&s->out);

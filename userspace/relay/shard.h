@@ -58,6 +58,10 @@ struct shard {
 	struct timer fence, splice_tick;
 	uint64_t splice_tick_ns;
 	bool notices_armed;
+	/* Twins of TLS peers (twinned.h). */
+	struct twin_batch *twin_batch;	/* owned; made for the first of them */
+	struct list twins_late;		/* those with something claimed that has not come, and those that have left */
+	bool twins_wrote;		/* in this turn: the program may have notices */
 	bool walking;			/* some watcher's flood is not over */
 	bool clearing;			/* keys of a broken link are being forgotten */
 	bool draining;

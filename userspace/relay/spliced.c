@@ -13,6 +13,7 @@
 #include "relay/rate.h"
 #include "relay/sendq.h"
 #include "relay/shard.h"
+#include "relay/twinned.h"
 
 #define GIVE_MIN_NS	(2 * NS_PER_MS)
 #define GIVE_MAX_NS	NS_PER_S
@@ -38,11 +39,11 @@ static bool may_join(const struct conn *c)
 {
 	const struct peer *p = c->peer;
 
-	return splicer(c) && c->transport.kind == TRANSPORT_PLAIN && !c->ws && !c->link && !p->mesh && !p->prober && !p->hidden &&
+	return splicer(c) && splice_mode(splicer(c)) != SPLICE_OFF && c->transport.kind == TRANSPORT_PLAIN && !c->ws && !c->link && !p->mesh && !p->prober && !p->hidden &&
 	       !rate_is_limited(c);
 }
 
-static bool is_alone(struct conn *c)
+bool spliced_is_alone(struct conn *c)
 {
 	struct conn_id id;
 
@@ -72,12 +73,12 @@ static void join(struct conn *c)
 		return;
 	}
 	timer_init(&sp->timer, on_timer);
-	list_init(&sp->unfenced);
+	fence_init(&sp->fence, sp->shared);
 	list_init(&sp->active);
 	c->peer->spliced = sp;
 	STAT_INC(&s->stats, splice_peers);
 	/* One that logged in just now with the same key did not find us in the map, but it was in the directory before it looked. */
-	if (!is_alone(c))
+	if (!spliced_is_alone(c))
 		splice_hold(sp->shared);
 	if (splice_mode(splicer(c)) == SPLICE_ON)
 		sp->source = SPLICED_WANTED;
@@ -147,19 +148,25 @@ static bool rings_are_empty(struct shard *s)
 	return true;
 }
 
-static void set_done(struct spliced *sp)
+static void set_done(struct fence *f)
 {
-	__atomic_store_n(&sp->shared->done, sp->consumed, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->shared->done, f->consumed, __ATOMIC_RELEASE);
+}
+
+void fence_init(struct fence *f, struct derp_conn *shared)
+{
+	*f = (struct fence){ .shared = shared };
+	list_init(&f->link);
 }
 
 /* What was received has arrived: in queues of this shard at once, at others when they have taken their mail. Taking a packet takes the
  * destination's stream back. */
-static void fence(struct shard *s, struct spliced *sp)
+void fence_arrived(struct shard *s, struct fence *f)
 {
 	if (rings_are_empty(s))
-		set_done(sp);
-	else if (list_empty(&sp->unfenced))
-		list_push_back(&s->unfenced, &sp->unfenced);
+		set_done(f);
+	else if (list_empty(&f->link))
+		list_push_back(&s->unfenced, &f->link);
 }
 
 void spliced_received(struct conn *c, size_t n, uint64_t packets)
@@ -174,8 +181,8 @@ void spliced_received(struct conn *c, size_t n, uint64_t packets)
 		watch(c, packets);
 		break;
 	case SPLICED_ATTACHED:
-		sp->consumed += n;
-		fence(c->shard, sp);
+		sp->fence.consumed += n;
+		fence_arrived(c->shard, &sp->fence);
 		if (SHARED(sp, bulk))
 			watch(c, packets);
 		break;
@@ -219,7 +226,7 @@ bool spliced_receives(const struct conn *c)
 	const struct spliced *sp = c->peer ? c->peer->spliced : NULL;
 
 	return !sp || sp->source != SPLICED_ATTACHED || sp->hung_up ||
-	       __atomic_load_n(&sp->shared->passed, __ATOMIC_SEQ_CST) != sp->consumed;
+	       __atomic_load_n(&sp->shared->passed, __ATOMIC_SEQ_CST) != sp->fence.consumed;
 }
 
 void spliced_on_hangup(struct conn *c, const struct io_event *ev)
@@ -234,7 +241,7 @@ static void on_notice(void *ctx, const struct derp_conn *k)
 {
 	struct conn *c = shard_conn(ctx, k->slot, k->slot_generation);
 
-	if (c)
+	if (c && !twinned_notice(c, k))
 		conn_rearm(c);
 }
 
@@ -254,7 +261,7 @@ void spliced_fence(struct shard *s)
 		return;
 	}
 	while ((it = list_pop_front(&s->unfenced)))
-		set_done(list_entry(it, struct spliced, unfenced));
+		set_done(list_entry(it, struct fence, link));
 }
 
 /* Only to wake up: the turn does it. */
@@ -423,7 +430,7 @@ void spliced_leave(struct conn *c)
 		return;
 	count_lost(sp);
 	timer_disarm(&s->wheel, &sp->timer);
-	list_remove(&sp->unfenced);
+	list_remove(&sp->fence.link);
 	list_remove(&sp->active);
 	STAT_DEC(&s->stats, splice_peers);
 	if (sp->source == SPLICED_ATTACHED)

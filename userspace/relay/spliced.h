@@ -10,6 +10,17 @@
 struct delivery;
 struct shard;
 
+/* Of a source of which packets go past its shard: how much of what the shard dealt with, as of the words passed and done, has arrived. */
+struct fence {
+	struct list link;		/* on the shard's list if not all of it is known to have */
+	struct derp_conn *shared;
+	uint64_t consumed;		/* bytes that the shard dealt with */
+};
+
+void fence_init(struct fence *f, struct derp_conn *shared);
+/* More was dealt with. */
+void fence_arrived(struct shard *s, struct fence *f);
+
 enum spliced_source {
 	SPLICED_QUIET,		/* the shard's; being looked at: would it pay? */
 	SPLICED_WANTED,		/* when its receive has ended at a border between frames */
@@ -36,8 +47,7 @@ struct spliced {
 
 	bool hung_up;			/* the client sends no more */
 	bool drained;			/* the last receive did not fill its buffer */
-	uint64_t consumed;		/* bytes received since it was attached */
-	struct list unfenced;		/* on the shard's list if not all of them are known to have arrived */
+	struct fence fence;		/* what was received since it was attached */
 	uint32_t window_events, window_packets;	/* receives with packets, packets */
 	uint64_t window_ns;
 	unsigned int calm;		/* windows in a row that were quiet */
@@ -50,6 +60,8 @@ void spliced_init(struct shard *s);
 
 /* A peer is logged in, its facts are in the directory; dup: with others of its key. */
 void spliced_login(struct conn *c, bool dup);
+/* No other connection has its key. */
+bool spliced_is_alone(struct conn *c);
 /* n bytes came, with packets (0 and up) among them, and were dealt with. */
 void spliced_received(struct conn *c, size_t n, uint64_t packets);
 /* Its receive has ended; the next has not begun. */

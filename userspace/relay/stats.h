@@ -20,7 +20,8 @@
 	X(QUEUE_MEMORY,		"queue_memory")			\
 	X(CROSS_FULL,		"cross_full")			\
 	X(MESH_DOWN,		"mesh_down")			\
-	X(SPLICE_FULL,		"splice_full")
+	X(SPLICE_FULL,		"splice_full")			\
+	X(TWIN_FULL,		"twin_full")
 
 enum drop_reason {
 #define X(id, label) DROP_##id,
@@ -161,6 +162,10 @@ enum admission_outcome {
 	X(splice_given,		"times a client's stream was given to the kernel to write")	\
 	X(splice_taken,		"times it was taken back")				\
 	X(splice_refused,	"connections the kernel would not take into its maps")	\
+	X(packets_twin,		"packets that came to their TLS client's shard by the kernel")	\
+	X(twin_flows,		"pairs of TLS clients opened for the kernel")		\
+	X(twin_refused,		"TLS clients that got no twin")				\
+	X(twin_broken,		"twins that nothing is written into any more, since the kernel refused it")	\
 	X(mesh_dials,		"connections to other nodes begun")			\
 	X(mesh_dial_failures,	"of them, those that did not get as far as a login")	\
 	X(mesh_present_refused,	"keys of other nodes over the limit or without memory")	\
@@ -191,6 +196,7 @@ enum admission_outcome {
 	X(ktls_active,		"TLS connections whose records the kernel seals and opens")	\
 	X(splice_peers,		"connections that the kernel may write to")		\
 	X(splice_sources,	"connections whose frames go through the kernel's programs")	\
+	X(twin_peers,		"TLS clients with a twin")				\
 	X(gone_subscriptions,	"PeerGone subscriptions held")				\
 	X(queue_memory_used,	"bytes of packets, frames under assembly and ciphertext held")
 
