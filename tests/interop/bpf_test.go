@@ -63,6 +63,9 @@ func pins(t testing.TB, dir string) []string {
 	return names
 }
 
+// withoutBPF is for a relay that is to run where there is no BPF, whatever XDERP_ARGS want of it.
+var withoutBPF = []string{"--splice=off", "--splice-tls=off"}
+
 // startsNot runs a relay that must refuse to start, and returns its log.
 func startsNot(t testing.TB, o opts) string {
 	t.Helper()
@@ -107,7 +110,7 @@ func TestBPFPinsOfALivingDaemonAreLeftAlone(t *testing.T) {
 	if !strings.Contains(log, "another xderpd") {
 		t.Errorf("it does not say why:\n%s", log)
 	}
-	auto := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
+	auto := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}, last: withoutBPF})
 	if n := strings.Count(auto.log.String(), bpfOff+" reason=\"another xderpd"); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
@@ -122,14 +125,14 @@ func TestBPFWithoutFileSystem(t *testing.T) {
 	if !strings.Contains(log, "start_failed") || !strings.Contains(log, "--bpf=on, but") {
 		t.Errorf("it does not say why:\n%s", log)
 	}
-	s := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}})
+	s := start(t, opts{args: []string{"--bpf=auto", "--bpffs", dir}, last: withoutBPF})
 	if n := strings.Count(s.log.String(), bpfOff); n != 1 {
 		t.Errorf("%d lines say that BPF is off, want 1", n)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Errorf("%s was left behind", dir)
 	}
-	off := start(t, opts{args: []string{"--bpf=off"}})
+	off := start(t, opts{args: []string{"--bpf=off"}, last: withoutBPF})
 	if !strings.Contains(off.log.String(), bpfOff+` reason="--bpf=off"`) {
 		t.Error("no line says that BPF is off because it should be")
 	}

@@ -50,6 +50,7 @@ type opts struct {
 	name    string   // -hostname in tlsName mode, default testName
 	dir     string   // reuse a directory of an earlier start
 	args    []string // further flags
+	last    []string // flags that XDERP_ARGS must not undo
 	env     []string // further environment
 	dirty   bool     // the test itself deals with the exit
 	control bool     // xderpd listens on s.socket
@@ -174,7 +175,7 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// argv is the command line: derper's flags only, then the test's, then XDERP_ARGS.
+// argv is the command line: derper's flags only, then the test's, then XDERP_ARGS, then those that the test is about.
 func (s *server) argv() []string {
 	a := []string{
 		"-a", s.addr, "-c", s.keyFile,
@@ -198,6 +199,7 @@ func (s *server) argv() []string {
 		if s.bpffs != "" {
 			a = append(a, "--bpffs", s.bpffs)
 		}
+		a = append(a, s.last...)
 		if isXderp() { // the default is one for the whole machine
 			a = append(a, "--control-socket", s.socket)
 		}

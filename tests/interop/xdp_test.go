@@ -479,6 +479,6 @@ func TestXDPOff(t *testing.T) {
 		}
 		s.stop(t)
 	}
-	s := start(t, opts{args: []string{"--bpf=off", "--xdp-interfaces=near"}})
+	s := start(t, opts{args: []string{"--bpf=off", "--xdp-interfaces=near"}, last: withoutBPF})
 	s.wantFeature(t, "xdp", "off", "BPF is off")
 }
