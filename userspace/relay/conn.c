@@ -358,7 +358,7 @@ static size_t stream_input(struct conn *c, struct rbuf *b, uint8_t *p, size_t n)
 			break;
 		}
 	}
-	if (c->peer)
+	if (c->peer && c->peer->twinned)
 		twinned_flush(c);
 	return used;
 }
