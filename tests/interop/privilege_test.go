@@ -28,9 +28,16 @@ func status(t testing.TB, path string) map[string]string {
 	return m
 }
 
+// untilReady waits for all threads to run without privilege: the listening socket is there before.
+func (s *server) untilReady(t testing.TB) {
+	t.Helper()
+	until(t, "the relay to be ready", func() bool { return strings.Contains(s.log.String(), "event=ready") })
+}
+
 // threads returns the status of each of the server's threads.
 func (s *server) threads(t testing.TB) (all []map[string]string) {
 	t.Helper()
+	s.untilReady(t)
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.cmd.Process.Pid))
 	for _, f := range tasks {
 		all = append(all, status(t, f))
@@ -44,6 +51,7 @@ func (s *server) threads(t testing.TB) (all []map[string]string) {
 // children returns the server's child processes.
 func (s *server) children(t testing.TB) []string {
 	t.Helper()
+	s.untilReady(t)
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.cmd.Process.Pid))
 	if err != nil {
 		t.Skipf("the kernel lists no children: %v", err)
