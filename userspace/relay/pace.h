@@ -19,6 +19,13 @@
 #define PACE_WORTH(each_ns)	((each_ns) * 5 / 2)
 #define PACE_MEMORY	8		/* turns that the rate is a mean of, the latest weighing most */
 
+/* Where each connection brings one packet, a pace pays if all who are expected are heard in it, or most of those heard before it
+ * again: they speak as soon as they are served. When so many paces in a row were for nothing, their senders speak when they like,
+ * and a pace saves a wake-up but costs all of them its length. The next turns do without, then it is tried again. */
+#define PACE_MOST(heard)	((heard) * 3 / 4)
+#define PACE_MISSES	4
+#define PACE_REST	1000
+
 /* What a turn brought. */
 struct pace_turn {
 	uint64_t packets;	/* at least one */
@@ -35,6 +42,7 @@ struct pace {
 	unsigned int expected;	/* when so many have been heard there is nobody left to wait for */
 	bool streaming;		/* more packets are to be expected within a pace */
 	bool bulk;
+	uint16_t misses, rest;
 };
 
 /* The turn that began at now_ns. */
@@ -44,9 +52,20 @@ static inline void pace_note(struct pace *p, uint64_t pace_ns, uint64_t now_ns, 
 	bool soon = since < pace_ns;
 	/* Two peers with one packet in flight speak in turn: nothing comes while they wait for us. */
 	bool in_turn = t->last == p->talker[1] && t->last != p->talker[0];
+	bool single = t->packets < (uint64_t)2 * t->heard;
 
 	p->each_ns = (p->each_ns * (PACE_MEMORY - 1) + min_of(since, pace_ns) / t->packets) / PACE_MEMORY;
-	p->streaming = (t->packets > 1 || (soon && !in_turn)) && PACE_WORTH(p->each_ns) <= pace_ns;
+	if (single && p->rest) {
+		p->rest--;
+	} else if (single && p->streaming) {
+		p->misses = t->heard < p->expected && t->again < PACE_MOST(p->heard) ? p->misses + 1 : 0;
+		if (p->misses == PACE_MISSES) {
+			p->misses = 0;
+			p->rest = PACE_REST;
+		}
+	}
+	p->streaming = (t->packets > 1 || (soon && !in_turn)) && PACE_WORTH(p->each_ns) <= pace_ns &&
+		       !(single && p->rest);
 	p->bulk = t->packets >= max_of(PACE_BULK_EACH * t->heard, PACE_BULK_PACKETS);
 	p->expected = t->heard + p->heard - t->again;
 	p->heard = t->heard;
