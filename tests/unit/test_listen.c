@@ -177,20 +177,25 @@ static void test_dual_stack(void **state)
 static void test_accepted(void **state)
 {
 	struct listen_addr a = parsed("127.0.0.1:0");
-	int fd = listen_tcp(&a, &(struct listen_tcp_opts){ 0 }), client, in;
+	int fd = listen_tcp(&a, &(struct listen_tcp_opts){ .accepted = { .keepalive_s = 600, .notsent_lowat = 16384 } }), client, in;
 
 	(void)state;
 	a = bound(fd);
 	in = accepted(fd, listen_addr_port(&a), &client);
-	accepted_setup(in, &(struct accepted_opts){ 0 });
 	assert_int_equal(1, option(in, IPPROTO_TCP, TCP_NODELAY));
-	assert_int_equal(0, option(in, SOL_SOCKET, SO_KEEPALIVE));
-	accepted_setup(in, &(struct accepted_opts){ .keepalive_s = 600, .notsent_lowat = 16384 });
 	assert_int_equal(1, option(in, SOL_SOCKET, SO_KEEPALIVE));
 	assert_int_equal(600, option(in, IPPROTO_TCP, TCP_KEEPIDLE));
 	assert_int_equal(15, option(in, IPPROTO_TCP, TCP_KEEPINTVL));
 	assert_int_equal(9, option(in, IPPROTO_TCP, TCP_KEEPCNT));
 	assert_int_equal(16384, option(in, IPPROTO_TCP, TCP_NOTSENT_LOWAT));
+	close(client);
+	close(in);
+	/* Other settings, for who comes next. */
+	accepted_setup(fd, &(struct accepted_opts){ 0 });
+	in = accepted(fd, listen_addr_port(&a), &client);
+	assert_int_equal(1, option(in, IPPROTO_TCP, TCP_NODELAY));
+	assert_int_equal(0, option(in, SOL_SOCKET, SO_KEEPALIVE));
+	assert_int_equal(0, option(in, IPPROTO_TCP, TCP_NOTSENT_LOWAT));
 	close(client);
 	close(in);
 	close(fd);

@@ -184,13 +184,28 @@ static int bound_socket(const struct listen_addr *a, int type, bool reuseport)
 	return fd;
 }
 
+void accepted_setup(int fd, const struct accepted_opts *o)
+{
+	int one = 1, on = !!o->keepalive_s, idle = (int)o->keepalive_s, interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &o->notsent_lowat, sizeof(o->notsent_lowat));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (!on)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 int listen_tcp(const struct listen_addr *a, const struct listen_tcp_opts *o)
 {
 	int fd = bound_socket(a, SOCK_STREAM, o->reuseport), err;
 
 	if (fd < 0)
 		return fd;
-	/* Accepted sockets inherit it. */
+	/* Accepted sockets inherit these: six calls less for each. */
+	accepted_setup(fd, &o->accepted);
 	if (o->user_timeout_ms)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &o->user_timeout_ms, sizeof(o->user_timeout_ms));
 	/* Before Linux 6.2 (commit b261eda84ec1) it says nothing to a group of SO_REUSEPORT. */
@@ -207,21 +222,6 @@ int listen_tcp(const struct listen_addr *a, const struct listen_tcp_opts *o)
 int listen_udp(const struct listen_addr *a, bool reuseport)
 {
 	return bound_socket(a, SOCK_DGRAM, reuseport);
-}
-
-void accepted_setup(int fd, const struct accepted_opts *o)
-{
-	int one = 1, idle = (int)o->keepalive_s, interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (o->notsent_lowat)
-		setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &o->notsent_lowat, sizeof(o->notsent_lowat));
-	if (!idle)
-		return;
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
 void sockaddr_to_16(uint8_t ip[static 16], uint16_t *port, const struct sockaddr *sa)

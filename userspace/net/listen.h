@@ -23,8 +23,16 @@ uint16_t listen_addr_port(const struct listen_addr *a);
 #define LISTEN_TEXT_LEN	64
 void sockaddr_text(char ret[static LISTEN_TEXT_LEN], const struct sockaddr *sa);
 
+struct accepted_opts {
+	unsigned int keepalive_s;	/* idle before the first probe; 0: keepalive off. Interval 15 s, 9 probes */
+	unsigned int notsent_lowat;	/* bytes of unsent data the kernel may hold; 0: system default */
+};
+/* TCP_NODELAY, keepalive, TCP_NOTSENT_LOWAT: of a connection, or of a listening socket, whose accepted ones inherit them. */
+void accepted_setup(int fd, const struct accepted_opts *o);
+
 struct listen_tcp_opts {
 	unsigned int user_timeout_ms;	/* TCP_USER_TIMEOUT, inherited by accepted sockets; 0: none */
+	struct accepted_opts accepted;
 	bool reuseport;
 	const int *cpu;			/* of the listeners of a port, this one gets what arrives on this processor; NULL: its share */
 };
@@ -32,13 +40,6 @@ struct listen_tcp_opts {
 int listen_tcp(const struct listen_addr *a, const struct listen_tcp_opts *o);
 /* A bound UDP socket, non-blocking, SO_REUSEPORT if asked. fd or -errno. */
 int listen_udp(const struct listen_addr *a, bool reuseport);
-
-struct accepted_opts {
-	unsigned int keepalive_s;	/* idle before the first probe; 0: keepalive off. Interval 15 s, 9 probes */
-	unsigned int notsent_lowat;	/* bytes of unsent data the kernel may hold; 0: system default */
-};
-/* Options of an accepted socket: TCP_NODELAY, keepalive, TCP_NOTSENT_LOWAT. */
-void accepted_setup(int fd, const struct accepted_opts *o);
 
 /* IPv4 as ::ffff:a.b.c.d, port in host order. */
 void sockaddr_to_16(uint8_t ip[static 16], uint16_t *port, const struct sockaddr *sa);

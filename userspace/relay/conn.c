@@ -205,16 +205,11 @@ static void setup(struct conn *c, int fd, bool main_port)
 {
 	struct shard *s = c->shard;
 	socklen_t len = sizeof(c->src);
-	struct accepted_opts o = {
-		.keepalive_s = (unsigned int)(s->cfg->keepalive_ns / NS_PER_S),
-		.notsent_lowat = s->cfg->notsent_lowat,
-	};
 
 	c->fd = fd;
 	c->main_port = main_port;
 	if (getpeername(fd, &c->src.sa, &len))
 		memset(&c->src, 0, sizeof(c->src));
-	accepted_setup(fd, &o);
 	list_init(&c->dirty);
 	list_init(&c->starved);
 	timer_init(&c->deadline, on_deadline);
@@ -272,6 +267,7 @@ struct conn *conn_dialled(struct shard *s, int fd, struct meshlink *link, const 
 	unsigned int user_timeout_ms = (unsigned int)(s->cfg->user_timeout_ns / NS_PER_MS);
 	struct conn *c = shard_conn_new(s);
 	struct tls_ctx *tls = s->relay->client_tls;
+	struct accepted_opts o = shard_accepted_opts(s->cfg);
 	struct transport_opts plain = { 0 };
 
 	if (!c) {
@@ -279,6 +275,7 @@ struct conn *conn_dialled(struct shard *s, int fd, struct meshlink *link, const 
 		return NULL;
 	}
 	setup(c, fd, false);
+	accepted_setup(fd, &o);
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
 	enter(c, CONN_HANDSHAKE, HANDSHAKE_NS);
 	if (tls ? transport_init_client(&c->transport, fd, tls, host, &c->out) : transport_init(&c->transport, fd, &plain)) {

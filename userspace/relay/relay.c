@@ -60,6 +60,7 @@ static int add_listener(struct shard *s, const struct listen_addr *a, enum liste
 	int cpu = placement_cpu(s->cfg, s->id);
 	struct listen_tcp_opts o = {
 		.user_timeout_ms = (unsigned int)(s->cfg->user_timeout_ns / NS_PER_MS),
+		.accepted = shard_accepted_opts(s->cfg),
 		.reuseport = s->relay->nshards > 1,
 		.cpu = s->cfg->affinity == AFFINITY_CPU ? &cpu : NULL,
 	};

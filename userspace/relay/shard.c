@@ -477,6 +477,24 @@ static void set_limits(struct shard *s, const struct config *cfg)
 	s->max_handshakes = share(cfg->max_handshakes, s->relay);
 }
 
+struct accepted_opts shard_accepted_opts(const struct config *cfg)
+{
+	return (struct accepted_opts){
+		.keepalive_s = (unsigned int)(cfg->keepalive_ns / NS_PER_S),
+		.notsent_lowat = (unsigned int)cfg->notsent_lowat,
+	};
+}
+
+/* For connections from now on. */
+static void set_up_listeners(struct shard *s)
+{
+	struct accepted_opts o = shard_accepted_opts(s->cfg);
+
+	for (unsigned int i = 0; i < s->nlisteners; i++)
+		if (s->listeners[i].kind != LISTEN_STUN && s->listeners[i].fd >= 0)
+			accepted_setup(s->listeners[i].fd, &o);
+}
+
 int shard_prepare(const struct shard *s, const struct config *next, struct shard_room *ret)
 {
 	uint32_t n = chunks_for(next, s->relay);
@@ -502,6 +520,7 @@ void shard_adopt(struct shard *s, const struct config *next, struct shard_room *
 	struct shard_room old = { .chunks = s->chunks, .free_slots = s->free_slots };
 
 	set_limits(s, next);
+	set_up_listeners(s);
 	/* What is given out already stays: a lower limit holds for what comes. */
 	s->mem.limit = next->queue_memory;
 	s->out.limit = OUT_MEMORY(next);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/worker.h"
+#include "net/listen.h"
 #include "relay/conn.h"
 #include "relay/mailbox.h"
 #include "relay/pace.h"
@@ -113,6 +114,9 @@ int shard_prepare(const struct shard *s, const struct config *next, struct shard
 void shard_room_free(struct shard_room *r);
 /* The shard's thread, between two turns: other settings from now on. */
 void shard_adopt(struct shard *s, const struct config *next, struct shard_room *room);
+
+/* Options of connections, by these settings. */
+struct accepted_opts shard_accepted_opts(const struct config *cfg);
 
 int shard_new(struct shard **ret, struct relay *r, uint16_t id);
 void shard_free(struct shard *s);
