@@ -35,20 +35,31 @@ static bool add_names(X509 *x, const struct key *derp_public)
 	       X509_set_issuer_name(x, name);
 }
 
+/* OpenSSL keeps the encoding of a certificate that it has read; that of one it made is worked out for every handshake. */
+static X509 *read_back(const X509 *made)
+{
+	uint8_t *der = NULL;
+	int n = i2d_X509(made, &der);
+	const uint8_t *p = der;
+	X509 *x = n > 0 ? d2i_X509(NULL, &p, n) : NULL;
+
+	OPENSSL_free(der);
+	return x;
+}
+
 X509 *meta_cert_new(const struct key *derp_public, unsigned int derp_version)
 {
 	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	X509 *x = X509_new();
+	X509 *x = X509_new(), *ret = NULL;
 
-	if (!key || !x || !X509_set_version(x, X509_VERSION_3) ||
-	    !ASN1_INTEGER_set(X509_get_serialNumber(x), (long)derp_version) ||
-	    !X509_gmtime_adj(X509_getm_notBefore(x), -VALID_S) ||
-	    !X509_gmtime_adj(X509_getm_notAfter(x), VALID_S) ||
-	    !add_names(x, derp_public) || !add_basic_constraints(x) ||
-	    !X509_set_pubkey(x, key) || !X509_sign(x, key, NULL)) {
-		X509_free(x);
-		x = NULL;
-	}
+	if (key && x && X509_set_version(x, X509_VERSION_3) &&
+	    ASN1_INTEGER_set(X509_get_serialNumber(x), (long)derp_version) &&
+	    X509_gmtime_adj(X509_getm_notBefore(x), -VALID_S) &&
+	    X509_gmtime_adj(X509_getm_notAfter(x), VALID_S) &&
+	    add_names(x, derp_public) && add_basic_constraints(x) &&
+	    X509_set_pubkey(x, key) && X509_sign(x, key, NULL))
+		ret = read_back(x);
+	X509_free(x);
 	EVP_PKEY_free(key);
-	return x;
+	return ret;
 }
