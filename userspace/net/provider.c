@@ -65,8 +65,10 @@ static bool extract(enum hkdf_hash h, uint8_t *out, const OSSL_PARAM *params)
 	if (get_bytes(&before, params, OSSL_KDF_PARAM_SALT) && before.n != hkdf_len(h))
 		return false;
 	get_bytes(&input, params, OSSL_KDF_PARAM_KEY);
-	return get_bytes(&label, params, OSSL_KDF_PARAM_LABEL) && equals(label, "derived") &&
-	       !hkdf_next_secret(h, out, before.p, input);
+	if (!get_bytes(&label, params, OSSL_KDF_PARAM_LABEL) || !equals(label, "derived"))
+		return false;
+	hkdf_next_secret(h, out, before.p, input);
+	return true;
 }
 
 static void note(struct view label, const uint8_t *secret, size_t n)
@@ -85,9 +87,9 @@ static bool expand(enum hkdf_hash h, uint8_t *out, size_t n, const OSSL_PARAM *p
 
 	get_bytes(&context, params, OSSL_KDF_PARAM_DATA);
 	if (!get_bytes(&secret, params, OSSL_KDF_PARAM_KEY) || secret.n != hkdf_len(h) || n > hkdf_len(h) ||
-	    !get_bytes(&label, params, OSSL_KDF_PARAM_LABEL) || label.n > 249 || context.n > 255 ||
-	    hkdf_expand_label(h, out, n, secret.p, label, context))
+	    !get_bytes(&label, params, OSSL_KDF_PARAM_LABEL) || label.n > 249 || context.n > 255)
 		return false;
+	hkdf_expand_label(h, out, n, secret.p, label, context);
 	note(label, out, n);
 	return true;
 }

@@ -26,28 +26,28 @@ static size_t secret_len(enum aead_suite suite)
 	return suite == AEAD_AES_256_GCM ? 48 : 32;
 }
 
-static int expand(enum aead_suite suite, uint8_t *ret, size_t n, const uint8_t *secret, const char *label)
+static void expand(enum aead_suite suite, uint8_t *ret, size_t n, const uint8_t *secret, const char *label)
 {
-	return hkdf_expand_label(suite == AEAD_AES_256_GCM ? HKDF_SHA384 : HKDF_SHA256, ret, n, secret,
-				 (struct view){ (const uint8_t *)label, strlen(label) }, (struct view){ 0 });
+	hkdf_expand_label(suite == AEAD_AES_256_GCM ? HKDF_SHA384 : HKDF_SHA256, ret, n, secret,
+			  (struct view){ (const uint8_t *)label, strlen(label) }, (struct view){ 0 });
 }
 
-int record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret)
+void record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret)
 {
-	return expand(k->suite, ret, aead_key_len(k->suite), d->secret, "key");
+	expand(k->suite, ret, aead_key_len(k->suite), d->secret, "key");
 }
 
 static int dir_start(const struct record_keys *k, struct record_dir *d)
 {
 	uint8_t key[AEAD_KEY_MAX];
-	int err = expand(k->suite, d->iv, sizeof(d->iv), d->secret, "iv");
+	int err;
 
+	expand(k->suite, d->iv, sizeof(d->iv), d->secret, "iv");
 	d->seq = 0;
-	if (err || !d->key)
-		return err;
-	err = record_dir_key(k, d, key);
-	if (!err)
-		err = aead_key_set(d->key, key);
+	if (!d->key)
+		return 0;
+	record_dir_key(k, d, key);
+	err = aead_key_set(d->key, key);
 	OPENSSL_cleanse(key, sizeof(key));
 	return err;
 }
@@ -55,10 +55,8 @@ static int dir_start(const struct record_keys *k, struct record_dir *d)
 int record_dir_next(const struct record_keys *k, struct record_dir *d)
 {
 	uint8_t next[RECORD_SECRET_MAX];
-	int err = expand(k->suite, next, secret_len(k->suite), d->secret, "traffic upd");
 
-	if (err)
-		return err;
+	expand(k->suite, next, secret_len(k->suite), d->secret, "traffic upd");
 	memcpy(d->secret, next, secret_len(k->suite));
 	OPENSSL_cleanse(next, sizeof(next));
 	return dir_start(k, d);

@@ -72,8 +72,8 @@ void record_keys_done(struct record_keys *k);
 /* Somebody else opens and seals from now on (net/ktls.h) and has the keys: forget them. Secrets, from which later keys
  * follow, stay only if those can be set. */
 void record_keys_hand_over(struct record_keys *k, bool can_update);
-/* The key of a direction as it is now, for somebody else: aead_key_len() bytes, which the caller wipes. -ENOMEM. */
-int record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret);
+/* The key of a direction as it is now, for somebody else: aead_key_len() bytes, which the caller wipes. */
+void record_dir_key(const struct record_keys *k, const struct record_dir *d, uint8_t *ret);
 /* Go on to a direction's next key, as a KeyUpdate announces. -ENOMEM. */
 int record_dir_next(const struct record_keys *k, struct record_dir *d);
 /* The content of a record, no data, that somebody else opened. Returns what record_open() does; -EKEYEXPIRED: a
