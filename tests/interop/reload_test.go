@@ -3,13 +3,18 @@
 package interop
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,6 +244,59 @@ func mutate(rng *rand.Rand, text string) string {
 		}
 	}
 	return string(b)
+}
+
+// timerOf is what /proc/net/tcp shows of the relay's end of c: "00" none, "01" something is not acknowledged yet, "02" keepalive.
+func timerOf(t testing.TB, s *server, c net.Conn) string {
+	t.Helper()
+	mine := fmt.Sprintf(":%04X", c.LocalAddr().(*net.TCPAddr).Port)
+	_, port, _ := net.SplitHostPort(s.addr)
+	n, _ := strconv.Atoi(port)
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, _ := os.ReadFile(name)
+		for _, line := range strings.Split(string(text), "\n") {
+			f := strings.Fields(line)
+			if len(f) > 5 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", n)) && strings.HasSuffix(f[2], mine) {
+				return f[5][:2]
+			}
+		}
+	}
+	t.Fatal("the relay has no such connection")
+	return ""
+}
+
+func hasKeepalive(t testing.TB, s *server, c net.Conn) bool {
+	t.Helper()
+	until(t, "all is acknowledged", func() bool { return timerOf(t, s, c) != "01" })
+	return timerOf(t, s, c) == "02"
+}
+
+// Connections have the options of their listener, which a reload changes.
+func TestReloadKeepalive(t *testing.T) {
+	needXderp(t, "SIGHUP kills it")
+	s, file := withConfig(t, opts{mode: plain}, "")
+	connect := func() net.Conn {
+		c := dialTCP(t, s.addr)
+		fmt.Fprintf(c, "GET /generate_204 HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := connect()
+	if !hasKeepalive(t, s, before) {
+		t.Error("no keepalive by default")
+	}
+	writeFile(t, file, "tcp-keepalive-time = 0\n")
+	if r := s.reload(t); r.Error != "" || !slices.Equal(r.Changed, []string{"tcp-keepalive-time"}) {
+		t.Fatalf("%+v", r)
+	}
+	if hasKeepalive(t, s, connect()) {
+		t.Error("keepalive of a connection that came after it was switched off")
+	}
+	if !hasKeepalive(t, s, before) {
+		t.Error("a reload took the keepalive of a connection that was open")
+	}
 }
 
 // TestReloadMutatedConfigs reloads a thousand damaged configuration files while clients exchange packets: a file that is
