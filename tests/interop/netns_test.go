@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -258,8 +259,12 @@ func (f *far) packetSocket() int {
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
-// kernelComplaints watches the kernel's log from now on; at the end of the test it must hold no warning or worse.
-func kernelComplaints(t testing.TB) {
+// What Linux 6.18 may say of the sockets of a relay that is killed: what they had received is freed without their lock.
+const killedUnread = "inet_sock_destruct"
+
+// kernelComplaints watches the kernel's log from now on; at the end of the test it must hold no warning or worse, but what is
+// named as known.
+func kernelComplaints(t testing.TB, known ...string) {
 	t.Helper()
 	log, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -278,7 +283,12 @@ func kernelComplaints(t testing.TB) {
 			}
 			line, _, _ := bufio.NewReader(strings.NewReader(string(buf[:n]))).ReadLine()
 			for _, bad := range []string{"WARNING:", "BUG:", "Oops", "general protection", "refcount_t", "unregister_netdevice"} {
-				if strings.Contains(string(line), bad) {
+				if !strings.Contains(string(line), bad) {
+					continue
+				}
+				if slices.ContainsFunc(known, func(k string) bool { return strings.Contains(string(line), k) }) {
+					t.Logf("kernel log, a known one (docs/design.md): %s", line)
+				} else {
 					t.Errorf("kernel log: %s", line)
 				}
 			}

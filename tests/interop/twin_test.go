@@ -16,7 +16,11 @@ import (
 // startTwins starts a relay that lets the kernel move packets of TLS clients.
 func startTwins(t testing.TB, o opts) *server {
 	t.Helper()
-	kernelComplaints(t)
+	if o.dirty { // it will be killed
+		kernelComplaints(t, killedUnread)
+	} else {
+		kernelComplaints(t)
+	}
 	o.mode = tlsName
 	o.args = append(o.args, "--splice-tls=on")
 	s := startBPF(t, bpffs(t), o)
