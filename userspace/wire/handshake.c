@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/util.h"
-#include "base/x25519.h"
 #include "wire/frame.h"
 
 _Static_assert(crypto_box_PUBLICKEYBYTES == KEY_LEN, "Curve25519 keys");
@@ -51,17 +50,9 @@ static enum login_refusal open_box(struct client_info *ret, const uint8_t *box, 
 	return r;
 }
 
-/* crypto_box_beforenm, by our X25519. */
 int handshake_shared(struct key *ret, const struct key *client, const struct key *server_priv)
 {
-	static const uint8_t zeros[crypto_core_hsalsa20_INPUTBYTES];
-	uint8_t secret[X25519_LEN];
-	int r = x25519(secret, server_priv->b, client->b);
-
-	if (!r)
-		crypto_core_hsalsa20(ret->b, zeros, secret, NULL);
-	sodium_memzero(secret, sizeof(secret));
-	return r ? -EINVAL : 0;
+	return crypto_box_beforenm(ret->b, client->b, server_priv->b) ? -EINVAL : 0;
 }
 
 enum login_refusal client_info_open(struct client_info *ret, const uint8_t *body, size_t n,
