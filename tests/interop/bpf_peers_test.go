@@ -280,6 +280,7 @@ func TestBPFIdleRelaySleeps(t *testing.T) {
 
 // How long bpftool takes for a full house is printed; that it sees all of it is tested.
 func TestBPFDumpOfManyPeers(t *testing.T) {
+	needTime(t)
 	n := envInt("XDERP_BPF_PEERS", 10000)
 	dir := bpffs(t)
 	s := startBPF(t, dir, opts{args: []string{"--max-unauthenticated=20000"}})

@@ -75,11 +75,11 @@ func needXderp(t testing.TB, why string) {
 
 func isXderp() bool { return serverKind == "xderp" }
 
-// needTime skips a test that waits for one of the relay's long timers when -short is given.
+// needTime skips a test when -short is given: it takes long, above all to wait for timers, and shows the same in every variant of the relay.
 func needTime(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("long timer")
+		t.Skip("takes long")
 	}
 }
 

@@ -797,6 +797,7 @@ func stockPingPong(t testing.TB, a, b *stock, n int) {
 
 // The same over veths, each to a machine of clients.
 func TestSpliceVeth(t *testing.T) {
+	needTime(t)
 	if !ownNetwork(t) {
 		return
 	}

@@ -65,6 +65,7 @@ func traced(dir, line string) (string, error) {
 
 func TestREADMELooksInside(t *testing.T) {
 	needXderp(t, "its README is another")
+	needTime(t)
 	if !ownNetwork(t) {
 		return
 	}
