@@ -26,7 +26,8 @@ void report_cpu(struct report *r, const struct cpu_sample *from, const struct cp
 	double wall = (double)(to->wall_ns - from->wall_ns), each = n > 0 ? n * 1e3 : 1e300;
 	double server = (double)(to->server_ns - from->server_ns), self = (double)(to->self_ns - from->self_ns);
 	double machine = (double)(to->machine_ns - from->machine_ns);
-	double kernel = (double)(to->kernel_ns - from->kernel_ns);
+	/* A kernel thread that ended meanwhile takes its time with it. */
+	double kernel = to->kernel_ns > from->kernel_ns ? (double)(to->kernel_ns - from->kernel_ns) : 0;
 
 	report_add(r, "measured", "s", wall / 1e9);
 	report_add(r, "server_cpu", "%", 100 * server / wall);
