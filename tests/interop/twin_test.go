@@ -226,6 +226,21 @@ func TestTwinChurn(t *testing.T) {
 	}
 }
 
+// A client that comes back with its key is served by the kernel again. Whoever it talks to has been told once that it left, and is not told twice.
+func TestTwinComesBack(t *testing.T) {
+	for _, shards := range shardCounts {
+		t.Run(shards, func(t *testing.T) {
+			s := startTwins(t, opts{args: []string{shards}})
+			a, b := s.twinPair(t)
+			a.c.Close()
+			b.wantGone(a.pub, goneDisconnected)
+			s.untilTwins(t, s.clientAs(t, a.priv, infoUsual), b)
+			s.wantNoDrops(t)
+			s.conservation(t)
+		})
+	}
+}
+
 // numbered sends packets one by one until it is stopped.
 func numbered(a, b *raw, stop chan bool) error {
 	for seq := uint64(0); ; seq++ {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "kern/twin.h"
 #include "relay/forward.h"
+#include "relay/mesh.h"
 #include "relay/probe.h"
 #include "relay/publish.h"
 #include "relay/sendq.h"
@@ -365,7 +366,7 @@ void twinned_open_flow(struct conn *to, const struct delivery *d)
 	if (t->flow_from == d->source && t->flow_generation == generation)
 		return;
 	/* Who gets its packets by the kernel must be told when it goes. */
-	if (!gone_subscribe(to->shard->gone, &to->peer->gone, d->frame + DERP_HDR_LEN, d->src_hash))
+	if (!mesh_subscribe(to, d->frame + DERP_HDR_LEN, d->src_hash, d->forwarded))
 		return;
 	if (splice_open_flow(splicer(to->shard), d->source - 1, t->place))
 		return;
