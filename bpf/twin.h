@@ -97,15 +97,20 @@ static __always_inline void twin_walk(struct twin_step *t)
 static __always_inline enum derp_outcome twin_decide(struct twin_step *t)
 {
 	enum derp_outcome o = relay_source_ready(t->src);
-	__u64 queued;
+	__u64 taken, queued;
 
 	if (o != DERP_OUTCOME_redirected)
 		return o;
 	t->dst = relay_destination(t->place, t->src, t->batch.destination, &t->to);
 	if (!t->dst)
 		return DERP_OUTCOME_passed_flow;
-	/* With these: the queue never gets longer than its limit. */
-	queued = RELAY_READ(t->dst->frames_out) - RELAY_READ(t->dst->taken) + t->batch.packets - 1;
+	/* In this order: what its shard takes in between would look like less than nothing, which is more than any limit. */
+	taken = RELAY_READ(t->dst->taken);
+	queued = RELAY_READ(t->dst->frames_out) - taken;
+	if ((__s64)queued < 0)	/* on processors that read in an order of their own */
+		queued = 0;
+	/* With these. Shards that come at the same moment don't see each other's. */
+	queued += t->batch.packets - 1;
 	return relay_claim(t->dst, t->set->twin_limit, &t->batch, queued);
 }
 

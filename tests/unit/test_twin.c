@@ -231,6 +231,12 @@ static void room_for_one(struct bench *b)
 	b->conns[DESTINATION].frames_out += LIMIT - 1;
 }
 
+/* What its shard took was counted after the rest was read. */
+static void taken_meanwhile(struct bench *b)
+{
+	b->conns[DESTINATION].taken += 3;
+}
+
 static void nowhere(struct bench *b)
 {
 	b->skel->bss->place = PLACES;
@@ -257,6 +263,7 @@ static const struct row {
 	  { .dropped_full = 2, .dropped_full_bytes = 100 } },
 	{ "full, disco", disco, full, DERP_OUTCOME_dropped_full, 2, 2 * HEAD + 123,
 	  { .dropped_full = 2, .dropped_full_bytes = 123, .dropped_full_disco = 1, .dropped_full_disco_bytes = 62 } },
+	{ "more taken than sent", one, taken_meanwhile, DERP_OUTCOME_redirected, 1, HEAD + 100, { .redirected = 1, .redirected_bytes = 100 } },
 	{ "no flow", to_nobody, NULL, DERP_OUTCOME_passed_flow, 2, 2 * HEAD + 20, { .passed_flow = 2 } },
 	{ "a flow to one who was there before", one, other_generation, DERP_OUTCOME_passed_flow, 1, HEAD + 100, { .passed_flow = 1 } },
 	{ "the destination leaves", one, take, DERP_OUTCOME_passed_owner, 1, HEAD + 100, { .passed_owner = 1 } },
