@@ -24,7 +24,10 @@ struct twin_batch {
 	unsigned int n;
 	size_t bytes;
 	struct pktq owned;		/* packets in which some of them lie */
-	uint8_t spare[RBUF_SIZE];	/* to receive into when there is no buffer */
+	/* To receive into when there is no buffer. Packets that come back to their sender may be for another twin of this shard, which is read
+	 * first; what it has is for its own peer only. */
+	uint8_t spare[2][RBUF_SIZE];
+	unsigned int reading;		/* twins that are being read: 0 to 2 */
 };
 
 static struct splicer *splicer(const struct shard *s)
@@ -183,15 +186,18 @@ static size_t take_frames(struct twinned *t, struct rbuf *b, uint8_t *p, size_t 
 /* A frame that was cut by the end of the buffer before goes in front of what is received next. */
 static void drain(struct twinned *t)
 {
+	struct twin_batch *mine = t->shard->twin_batch;
 	const uint64_t goal = twin_claimed(t->shared);
 	struct rbuf *b = NULL, *next;
-	uint8_t *p = NULL, *to;
+	uint8_t *p = NULL, *to, *spare;
 	size_t have = 0, used;
 	ssize_t n = 0;
 
+	assert(mine->reading < ARRAY_SIZE(mine->spare));
+	spare = mine->spare[mine->reading++];
 	while ((int64_t)(goal - t->read) > 0 || have) {
 		next = rbuf_get(io_rbufs(t->shard->io));
-		to = next ? next->data : t->shard->twin_batch->spare;
+		to = next ? next->data : spare;
 		memmove(to, p ? p : to, have);
 		if (b)
 			rbuf_unref(b);
@@ -206,6 +212,7 @@ static void drain(struct twinned *t)
 	}
 	if (b)
 		rbuf_unref(b);
+	mine->reading--;
 	__atomic_store_n(&t->shared->read, t->read, __ATOMIC_RELEASE);
 }
 
