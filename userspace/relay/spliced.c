@@ -374,7 +374,9 @@ void spliced_open_flow(struct conn *to, const struct delivery *d)
 {
 	struct spliced *sp = to->peer->spliced;
 
-	if (!sp || SHARED(sp, held) || d->source == sp->flow_from || d->head)
+	if (!sp || SHARED(sp, held) || d->head)
+		return;
+	if (d->source == sp->flow_from && to->shard->now_ns - sp->flow_ns < SPLICED_FLOW_NS)
 		return;
 	/* Who gets its packets by the kernel must be told when it goes. */
 	if (!mesh_subscribe(to, d->frame + DERP_HDR_LEN, d->src_hash, d->forwarded))
@@ -382,6 +384,7 @@ void spliced_open_flow(struct conn *to, const struct delivery *d)
 	if (splice_open_flow(splicer(to), d->source - 1, sp->place))
 		return;
 	sp->flow_from = d->source;
+	sp->flow_ns = to->shard->now_ns;
 	STAT_INC(&to->shard->stats, splice_flows);
 	if (!sp->wanted) {
 		sp->wanted = true;

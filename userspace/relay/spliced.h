@@ -10,6 +10,9 @@
 struct delivery;
 struct shard;
 
+/* A flow may have been pushed out of the map: if a packet comes by the shard all the same, it is opened again so long after the last time. */
+#define SPLICED_FLOW_NS	NS_PER_S
+
 /* Of a source of which packets go past its shard: how much of what the shard dealt with, as of the words passed and done, has arrived. */
 struct fence {
 	struct list link;		/* on the shard's list if not all of it is known to have */
@@ -39,6 +42,7 @@ struct spliced {
 	bool wanted;			/* there are flows to it */
 	bool widened;			/* it was given before */
 	uint32_t flow_from;		/* place + 1 of the source whose flow was opened last */
+	uint64_t flow_ns;		/* when that was */
 	uint64_t base;			/* for splice_drained() */
 	uint64_t undelivered;		/* of the kernel's bytes, when last looked at */
 	uint64_t delay_ns;		/* how long it stays ours before it is given again */

@@ -370,7 +370,8 @@ void twinned_open_flow(struct conn *to, const struct delivery *d)
 	if (!t || d->head || __atomic_load_n(&t->shared->held, __ATOMIC_RELAXED))
 		return;
 	generation = splice_generation(splicer(to->shard), d->source - 1);
-	if (t->flow_from == d->source && t->flow_generation == generation)
+	/* It may have been pushed out of the map since. */
+	if (t->flow_from == d->source && t->flow_generation == generation && to->shard->now_ns - t->flow_ns < SPLICED_FLOW_NS)
 		return;
 	/* Who gets its packets by the kernel must be told when it goes. */
 	if (!mesh_subscribe(to, d->frame + DERP_HDR_LEN, d->src_hash, d->forwarded))
@@ -379,6 +380,7 @@ void twinned_open_flow(struct conn *to, const struct delivery *d)
 		return;
 	t->flow_from = d->source;
 	t->flow_generation = generation;
+	t->flow_ns = to->shard->now_ns;
 	STAT_INC(&to->shard->stats, twin_flows);
 }
 

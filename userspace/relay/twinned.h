@@ -25,6 +25,7 @@ struct twinned {
 	uint64_t read;			/* as in shared */
 	uint64_t drops;			/* of shared, when last read */
 	uint32_t flow_from, flow_generation;	/* place + 1 of the source whose flow was opened last, and which one that was */
+	uint64_t flow_ns;		/* when that was */
 	struct key src;			/* whom the last packet was from */
 	uint64_t src_hash;		/* 0: there was none */
 	struct list late;		/* on the shard's list while something claimed has not come, or it has left */
