@@ -166,6 +166,40 @@ func TestTwinFull(t *testing.T) {
 	s.untilTwins(t, a, b)
 }
 
+// Packets for more clients than a shard looks after in one turn: the rest has its turn, too, with nothing else to wake up the shard.
+func TestTwinManyAtOnce(t *testing.T) {
+	for _, shards := range shardCounts {
+		t.Run(shards, func(t *testing.T) {
+			s := startTwins(t, opts{args: []string{shards}})
+			a := s.client(t)
+			var others []*raw
+			for range 600 { // on one shard or on two
+				others = append(others, s.client(t))
+			}
+			send := func(seq uint64) {
+				var all []byte
+				for _, b := range others {
+					all = append(all, encode(fSendPacket, b.pub.AppendTo(nil), binary.BigEndian.AppendUint64(nil, seq))...)
+				}
+				a.write(all)
+				for _, b := range others {
+					b.wantPacket(a.pub, binary.BigEndian.AppendUint64(nil, seq))
+				}
+			}
+			send(0)
+			before := s.byTwins(t)
+			for seq := range uint64(3) {
+				send(1 + seq)
+			}
+			if got := s.byTwins(t) - before; got != float64(3*len(others)) {
+				t.Errorf("of %d packets the kernel moved %v", 3*len(others), got)
+			}
+			s.wantNoDrops(t)
+			s.conservation(t)
+		})
+	}
+}
+
 // Clients for whom there is no twin are served without, by name.
 func TestTwinRefused(t *testing.T) {
 	s := startTwins(t, opts{args: []string{"--shards=2", "--splice-peers=4"}})

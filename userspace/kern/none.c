@@ -206,12 +206,13 @@ int splice_notice_fd(const struct splicer *s, unsigned int shard)
 	return -1;
 }
 
-void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx)
+bool splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx)
 {
 	(void)s;
 	(void)shard;
 	(void)call;
 	(void)ctx;
+	return false;
 }
 
 struct xdp_gate *kern_open_xdp(struct kern *k, const struct xdp_opts *o)

@@ -60,7 +60,7 @@ static int resize(struct splicer *s)
 
 static int on_notice(void *ctx, void *data, size_t len)
 {
-	const struct notices *n = ctx;
+	struct notices *n = ctx;
 	struct derp_conn *c;
 	uint32_t place;
 
@@ -71,7 +71,8 @@ static int on_notice(void *ctx, void *data, size_t len)
 	/* Pairs with notify() of the program: what it passes from here on is announced again. */
 	__atomic_store_n(&c->noticed, 0, __ATOMIC_SEQ_CST);
 	n->call(n->ctx, c);
-	return 0;
+	/* An error ends it behind this one. */
+	return ++n->calls < SPLICE_NOTICES ? 0 : -EAGAIN;
 }
 
 /* Room for a notice of every peer: none is lost. */
@@ -428,13 +429,14 @@ int splice_notice_fd(const struct splicer *s, unsigned int shard)
 	return s->notices[shard].fd;
 }
 
-void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx)
+bool splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx)
 {
 	struct notices *n = &s->notices[shard];
 
 	n->call = call;
 	n->ctx = ctx;
-	ring_buffer__consume(n->ring);
+	n->calls = 0;
+	return ring_buffer__consume(n->ring) < 0;
 }
 
 void splice_stats(const struct splicer *s, struct derp_stats *ret)

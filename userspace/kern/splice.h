@@ -86,10 +86,11 @@ bool splice_drained(const struct derp_conn *c, int fd, uint64_t base);
 /* Frame bytes that it was given and did not write. */
 uint64_t splice_undelivered(const struct derp_conn *c, int fd, uint64_t base);
 
-/* The program left something to connections of this shard: calls for each of them, and forgets it. A call may be one too many. The
- * descriptor is readable when there are any. */
+/* The program left something to connections of this shard: calls for each of them, SPLICE_NOTICES at most, and forgets it. A call may be
+ * one too many. True: there may be more. The descriptor is readable when there are any. */
+#define SPLICE_NOTICES	256U
 int splice_notice_fd(const struct splicer *s, unsigned int shard);
-void splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx);
+bool splice_notices(struct splicer *s, unsigned int shard, void (*call)(void *ctx, const struct derp_conn *c), void *ctx);
 
 /* Sums over all CPUs; zeroes for NULL. */
 void splice_stats(const struct splicer *s, struct derp_stats *ret);

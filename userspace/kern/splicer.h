@@ -14,6 +14,7 @@ struct notices {
 	int fd;				/* owned */
 	void (*call)(void *ctx, const struct derp_conn *c);
 	void *ctx;
+	unsigned int calls;
 };
 
 struct splice;			/* the skeleton, bpf/splice.skel.h */

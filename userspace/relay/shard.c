@@ -295,7 +295,7 @@ static uint64_t sleep_ns(struct shard *s)
 {
 	uint64_t ns;
 
-	if (!list_empty(&s->dirty) || s->stun_again || s->clearing)
+	if (!list_empty(&s->dirty) || s->stun_again || s->clearing || s->notices_left)
 		return 0;
 	__atomic_store_n(&s->asleep, 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

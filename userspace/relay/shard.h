@@ -59,6 +59,7 @@ struct shard {
 	struct timer fence, splice_tick;
 	uint64_t splice_tick_ns;
 	bool notices_armed;
+	bool notices_left;		/* there were too many for one turn */
 	/* Twins of TLS peers (twinned.h). */
 	struct twin_batch *twin_batch;	/* owned; made for the first of them */
 	struct list twins_late;		/* those with something claimed that has not come, and those that have left */

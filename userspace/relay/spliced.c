@@ -247,7 +247,7 @@ static void on_notice(void *ctx, const struct derp_conn *k)
 
 void spliced_notices(struct shard *s)
 {
-	splice_notices(s->relay->splicer, s->id, on_notice, s);
+	s->notices_left = splice_notices(s->relay->splicer, s->id, on_notice, s);
 }
 
 void spliced_fence(struct shard *s)

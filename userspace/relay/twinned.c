@@ -449,7 +449,7 @@ void twinned_turn(struct shard *s)
 {
 	struct list batch, *it;
 
-	if (s->twins_wrote) {
+	if (s->twins_wrote || s->notices_left) {
 		s->twins_wrote = false;
 		spliced_notices(s);
 	}
