@@ -2,10 +2,10 @@
 /* Packets from one plain socket to another, without a wake-up of the daemon; and from one twin of a TLS peer to another, at the end of this
  * file.
  *
- * The verdict of plain sockets sees each receive buffer of a source, follows
- * the frames in it, and redirects it whole if it holds nothing but whole packets for one destination; else, and in doubt, it is left
- * to the shard whole. A stream parser, which would give single frames, is not used: on kernels from 6.14 on it spoils the
- * stream (copied_seq runs ahead) when several frames are left to the owner between two of its receives.
+ * The verdict of plain sockets sees each receive buffer of a source, follows the frames in it, and redirects it whole if it holds nothing
+ * but whole packets for one destination; else, and in doubt, it is left to the shard whole. A stream parser, which would give single
+ * frames, is not used: on kernels from 6.14 on it spoils the stream (copied_seq runs ahead) when several frames are left to the owner
+ * between two of its receives.
  * Loaded by userspace/kern/splice.c. Linux 6.2 and later. */
 #include "splice.h"
 #define TWIN_CONTEXT struct sk_msg_md

@@ -7,7 +7,7 @@
 
 #include "relay_maps.h"
 
-#define TWIN_BATCH	64U	/* packets at a time */
+#define TWIN_BATCH	64U	/* packets at a time; --splice-tls-queue is at least so many */
 
 struct twin_step {
 	TWIN_CONTEXT *from;

@@ -18,7 +18,6 @@
 
 /* One message of the kernel takes so much even if it finds single pages only: no frame is in two. */
 #define TWIN_WRITE_MAX	61440U
-#define TWIN_PACKETS_MIN	64U	/* the program moves so many at once */
 
 bool twin_wanted(const struct splicer *s);
 
