@@ -42,7 +42,8 @@ struct pace {
 	unsigned int expected;	/* when so many have been heard there is nobody left to wait for */
 	bool streaming;		/* more packets are to be expected within a pace */
 	bool bulk;
-	uint16_t misses, rest;
+	uint16_t misses;	/* paces in a row that were for nothing */
+	uint16_t rest;		/* turns that still do without one */
 };
 
 /* The turn that began at now_ns. */
