@@ -678,24 +678,30 @@ func TestSpliceClosedUnread(t *testing.T) {
 	s.wantNoDrops(t)
 }
 
+// speakInTurn connects a second client with b's key: packets of a, which the kernel moves, are for the one that spoke last.
+func (s *server) speakInTurn(t testing.TB, a, b *raw) {
+	t.Helper()
+	again := s.clientAs(t, b.priv, infoUsual)
+	again.sync()
+	for i := range 100 {
+		a.sendTo(b.pub, numberedPacket(uint64(i)))
+		again.wantPacket(a.pub, numberedPacket(uint64(i)))
+	}
+	b.sync() // it spoke last now
+	for i := range 100 {
+		a.sendTo(b.pub, numberedPacket(uint64(i)))
+		b.wantPacket(a.pub, numberedPacket(uint64(i)))
+	}
+	again.quiet()
+}
+
 // A second connection of a key takes over at once, whatever the kernel did for the first.
 func TestSpliceDuplicate(t *testing.T) {
 	for _, shards := range shardCounts {
 		t.Run(shards, func(t *testing.T) {
 			s := startSplice(t, "on", opts{args: []string{shards}})
 			a, b := s.splicedPair(t)
-			again := s.clientAs(t, b.priv, infoUsual)
-			again.sync()
-			for i := range 100 {
-				a.sendTo(b.pub, numberedPacket(uint64(i)))
-				again.wantPacket(a.pub, numberedPacket(uint64(i)))
-			}
-			b.sync() // it spoke last now
-			for i := range 100 {
-				a.sendTo(b.pub, numberedPacket(uint64(i)))
-				b.wantPacket(a.pub, numberedPacket(uint64(i)))
-			}
-			again.quiet()
+			s.speakInTurn(t, a, b)
 		})
 	}
 }

@@ -362,18 +362,7 @@ func TestTwinDuplicate(t *testing.T) {
 		t.Run(shards, func(t *testing.T) {
 			s := startTwins(t, opts{args: []string{shards}})
 			a, b := s.twinPair(t)
-			again := s.clientAs(t, b.priv, infoUsual)
-			again.sync()
-			for i := range 100 {
-				a.sendTo(b.pub, numberedPacket(uint64(i)))
-				again.wantPacket(a.pub, numberedPacket(uint64(i)))
-			}
-			b.sync() // it spoke last now
-			for i := range 100 {
-				a.sendTo(b.pub, numberedPacket(uint64(i)))
-				b.wantPacket(a.pub, numberedPacket(uint64(i)))
-			}
-			again.quiet()
+			s.speakInTurn(t, a, b)
 		})
 	}
 }
